@@ -51,13 +51,15 @@ def replace_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def run_stages(settings: Ingest, folder: Path) -> publish.PublishResult:
-    """Runs all stages in this process with minimal settings and returns the result of publish."""
+def run_stages(
+    settings: Ingest, folder: Path, features: ExtractFeatures = EXTRACT_FEATURES, tuning: FineTune = FINE_TUNE
+) -> publish.PublishResult:
+    """Runs all stages in this process, by default with minimal settings, and returns the result of publish."""
     registry_uri = str(folder / "registry")
-    ingest.run(settings, folder / "catalog")
+    ingest.run(settings, folder / "catalog", patient_data=features.patient_data())
     preprocess.run(Preprocess(image_size=32), folder / "catalog", folder / "shards")
-    start = run_extract_features(EXTRACT_FEATURES, folder / "shards", folder / "extract_features")
-    tuned = run_fine_tune(FINE_TUNE, folder / "shards", start.model, folder / "fine_tune")
+    start = run_extract_features(features, folder / "shards", folder / "extract_features")
+    tuned = run_fine_tune(tuning, folder / "shards", start.model, folder / "fine_tune")
     inputs = evaluate.EvaluateInputs(folder / "shards", start.features, start.model, tuned.model)
     evaluation = Evaluate(
         publish_registry=registry_uri,

@@ -14,6 +14,7 @@ from radiograft.backbones import get_backbone
 from radiograft.config.base import RegistrySettings, Scalar, Settings
 from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
+from radiograft.config.patient_data import check_patient_data
 from radiograft.config.training import AUTO_CUT_OFF, ExtractFeatures, FineTune, Training, split_cut_offs
 
 __all__ = [
@@ -49,4 +50,5 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
             "model_weights must be `imagenet` or `none` if compare_backbones names several networks, because a file "
             f"fits one, got {checked['model_weights']!r}"
         )
+    check_patient_data(ExtractFeatures.of(checked).patient_data(), Ingest.of(checked).covariates())
     return checked

@@ -6,10 +6,19 @@ import dataclasses
 
 from radiograft import storage
 from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
-from radiograft.config.base import GateSettings, Scalar, SeedSettings, Settings, check_uri, setting
+from radiograft.config.base import (
+    GateSettings,
+    Scalar,
+    SeedSettings,
+    Settings,
+    check_uri,
+    parse_columns,
+    setting,
+)
 from radiograft.config.data_policy import PRESETS as POLICIES
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import parse_min_auroc
+from radiograft.config.patient_data import check_covariate_names
 from radiograft.config.table_layout import TableLayout
 from radiograft.utils.quoting import parse_names
 from radiograft.utils.spelling import fold_name
@@ -132,6 +141,18 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         low=20,
         high=100_000,
     )
+    data_covariates: str = setting(
+        "",
+        "Further columns of the table that hold patient data, numbers or categories, separated by commas; "
+        "model_patient_data names those that a model reads.",
+        names=True,
+    )
+    data_covariates_insist: str = setting(
+        "",
+        "Columns of patient data that are used although ingest would reject them, because they are known only after "
+        "the diagnosis or give the label away.",
+        names=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +161,11 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
         self._check_task()
+        check_covariate_names(self.covariates(), parse_columns("data_covariates_insist", self.data_covariates_insist))
+
+    def covariates(self) -> tuple[str, ...]:
+        """Returns the names in `data_covariates`."""
+        return parse_columns("data_covariates", self.data_covariates)
 
     def _check_task(self) -> None:
         """Rejects a task that does not suit the number of labels."""
@@ -184,8 +210,11 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         return names
 
     def table_layout(self) -> TableLayout:
-        """Returns the parsed `data_table`."""
-        return TableLayout.parse("data_table", self.data_table, TABLE_PRESETS)
+        """Returns the parsed `data_table`, with the columns of `data_covariates`."""
+        layout = TableLayout.parse("data_table", self.data_table, TABLE_PRESETS)
+        if layout.covariates:
+            raise ValueError(f"data_table must not name covariates, got {layout.covariates!r}: set data_covariates")
+        return dataclasses.replace(layout, covariates=self.data_covariates)
 
     def deidentifies(self) -> bool:
         """Returns whether IDs are hashed and images with burned-in identities are excluded."""

@@ -45,6 +45,8 @@ class TableLayout(Settings):
         "frontal", "Views to keep; images of unknown view are kept too.", choices=("frontal", "lateral", "all")
     )
 
+    covariates: str = setting("", "Further columns of patient data; data_covariates sets it.", names=True)
+
     def named(self, field: str) -> bool:
         """Returns whether the column was named explicitly and is therefore required."""
         return bool(getattr(self, field) != getattr(TableLayout, field))

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.config.data import MULTICLASS, MULTILABEL
+from radiograft.config.patient_data import STANDARD_COLUMNS
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.data.fingerprint import fingerprint
 from radiograft.data.soft_labels import majority_class
@@ -22,7 +23,6 @@ from radiograft.registry.results import ReaderAgreement
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
-PATIENT_COLUMNS = ("age", "sex", "view")
 COVARIATE = "covariate:"  # prefix of the columns of further patient data
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
@@ -45,7 +45,7 @@ def covariate_column(name: str) -> str:
         >>> covariate_column("age"), covariate_column("temperature")
         ('age', 'covariate:temperature')
     """
-    return name if name in PATIENT_COLUMNS else f"{COVARIATE}{name}"
+    return name if name in STANDARD_COLUMNS else f"{COVARIATE}{name}"
 
 
 def label_class(rows: pd.DataFrame, label: str) -> pd.Series[float]:
@@ -218,7 +218,8 @@ class Catalog:
 
     Attributes:
         rows: one row per image, ordered by image_id, which is unique. Columns: image_id, uri, md5 (hex), bytes,
-            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown). A `uri` names a file, a
+            patient_id, view, age (years), sex, split, `label:<name>` (0 to 1, NaN if unknown) and, if there are some,
+            `covariate:<name>` (float64, or string for categories). A `uri` names a file, a
             member of an archive (see `archive`), a hashed path (see `pseudonyms`) or a row of an array (see
             `npz_archive`). For a row of an array, md5 and bytes are those of its pixels.
         labels: names of the labels.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.imaging.decode import decode, encode_png
 from radiograft.imaging.geometry import GRAY, ImageInput
 from radiograft.models import artifact
+from radiograft.models.covariates import Covariate, encode_covariates
 from radiograft.models.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -88,8 +90,11 @@ def color_phantom(content: bytes) -> bytes:
     return encode_png(np.concatenate([gray, gray[:, ::-1], 255 - gray], axis=-1))
 
 
-def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
-    """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`."""
+def write_golden_predictions(predictor: Predictor, folder: Path, covariates: Sequence[Covariate] = ()) -> None:
+    """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`.
+
+    If the network reads patient data, the probabilities with invented values are written too.
+    """
     _, _, size, channels = predictor.model.inputs[0].shape
     target = ImageInput(size, channels=channels)  # the files are square and have 8 bits
     phantoms = itertools.islice(generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES)
@@ -100,8 +105,23 @@ def write_golden_predictions(predictor: Predictor, folder: Path) -> None:
     sample.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(files):
         (sample / f"{number}.png").write_bytes(content)
-    expected = {
+    expected: dict[str, Any] = {
         "probabilities": {f"{number}.png": row.astype(float).tolist() for number, row in enumerate(probabilities)},
         "tolerance": max(TOLERANCES[layer.compute_dtype] for layer in predictor.model.layers),
     }
+    if covariates:
+        expected["samples"] = _golden_samples(predictor, images, covariates)
     (sample / PROBABILITIES_FILE).write_text(json.dumps(expected, indent=2))
+
+
+def _golden_samples(
+    predictor: Predictor, images: np.ndarray, covariates: Sequence[Covariate]
+) -> dict[str, dict[str, Any]]:
+    """Returns the patient data that are invented for each file, and the probabilities with them."""
+    values = [{each.name: each.example(number) for each in covariates} for number in range(len(images))]
+    encoded = encode_covariates(covariates, {each.name: [row[each.name] for row in values] for each in covariates})
+    probabilities = predictor.predict(tf.data.Dataset.from_tensors((images, encoded)))
+    return {
+        f"{number}.png": {"patient_data": row, "probabilities": predicted.astype(float).tolist()}
+        for number, (row, predicted) in enumerate(zip(values, probabilities, strict=True))
+    }

@@ -19,7 +19,7 @@ from keras import ops
 from PIL import Image, ImageDraw
 
 from radiograft.models.feature_layers import last_activation, pooled_parts
-from radiograft.models.graph import downstream_layers, input_of
+from radiograft.models.graph import downstream_layers, further_inputs, input_of
 from radiograft.models.keras_internals import producing_layer
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
@@ -149,11 +149,12 @@ def _activation_model(
     later = [pooled for pooled in others if producing_layer(pooled).name in behind]
     earlier = [pooled for pooled in others if producing_layer(pooled).name not in behind]
     middle = keras.layers.Identity() if early is late else keras.Model(early, [late, *later])
-    image, *further = model.inputs
+    image, *given = model.inputs
+    further = further_inputs(model)
     head = keras.Model([late, *later, *earlier, *further], hidden)
     heat = _ClassActivation(middle, head, last, int(image.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
-    return keras.Model([image, one_hot, *further], heat([early, one_hot, *earlier, *further]))
+    return keras.Model([image, one_hot, *given], heat([early, one_hot, *earlier, *further]))
 
 
 def _finer_activation(model: keras.Model, late: keras.KerasTensor, blocks: Sequence[str]) -> keras.KerasTensor:

@@ -81,7 +81,7 @@ class Covariate:
         return cls(name, categories=categories)
 
     def encode(self, values: Sequence[float] | Sequence[str] | pd.Series[Any]) -> np.ndarray:
-        """Returns float32 [n, 1 + width]: 1 if the value is known, then the standardized number or the one-hot category.
+        """Returns float32 [n, 1 + width]: a 1 if the value is known, then the standardized number or one-hot category.
 
         Args:
             values: raw values. NaN, NA, the empty text and a category that training does not have are missing.
@@ -95,6 +95,12 @@ class Covariate:
         folded = column.astype("object").where(column.notna(), MISSING_CATEGORY).map(fold_category).to_numpy()
         one_hot = folded[:, None] == np.array(self.categories, dtype=object)
         return np.concatenate([one_hot.any(axis=1, keepdims=True), one_hot], axis=1).astype("float32")
+
+    def example(self, number: int) -> float | str:
+        """Returns a plausible value, another one for the next number."""
+        if self.is_numeric:
+            return self.mean + self.deviation * (number % 3 - 1)
+        return self.categories[number % len(self.categories)]
 
 
 def fold_category(text: str) -> str:
@@ -119,6 +125,42 @@ def encode_covariates(
     rows = input_shape(covariates)[0]
     columns = [covariate.encode(values[covariate.name]) for covariate in covariates]
     return np.stack([np.pad(column, ((0, 0), (0, rows - column.shape[1]))) for column in columns], axis=2)
+
+
+def parse_values(covariates: Sequence[Covariate], given: Mapping[str, str]) -> dict[str, float | str]:
+    """Returns the raw value of each covariate of one image; NaN or "" if it is missing.
+
+    Args:
+        covariates: encodings.
+        given: text by name of the covariate; an empty text is a missing value.
+
+    Raises:
+        ValueError: a name is unknown, a number is malformed, or training does not have the category.
+
+    Example:
+        >>> parse_values((Covariate("age", 50.0, 20.0), Covariate("sex", categories=("f", "m"))), {"sex": "F"})
+        {'age': nan, 'sex': 'f'}
+    """
+    names = [covariate.name for covariate in covariates]
+    for name in given:
+        if name not in names:
+            listed = f"must be one of {', '.join(names)}" if names else "must be empty for this model, which has none"
+            raise ValueError(f"patient data {listed}, got {name!r}")
+    return {covariate.name: _parse_value(covariate, given.get(covariate.name, "")) for covariate in covariates}
+
+
+def _parse_value(covariate: Covariate, text: str) -> float | str:
+    if not covariate.is_numeric:
+        folded = fold_category(text)
+        if folded and folded not in covariate.categories:
+            listed = ", ".join(covariate.categories)
+            raise ValueError(f"{covariate.name} must be one of {listed}, or empty if unknown, got {text!r}")
+        return folded
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        raise ValueError(f"{covariate.name} must be a number, or empty if unknown, got {text!r}") from None
+    return value
 
 
 def covariates_from_json(stored: Sequence[Mapping[str, Any]]) -> tuple[Covariate, ...]:

@@ -35,8 +35,13 @@ def image_inputs(network: keras.Model) -> keras.KerasTensor | list[keras.KerasTe
 
 
 def further_inputs(network: keras.Model) -> list[keras.KerasTensor]:
-    """Returns the inputs of a network that are not images, such as patient data, in their order."""
-    return [tensor for tensor in network.inputs if len(tensor.shape) != IMAGE_RANK]
+    """Returns the tensors at which parts of a network begin, in place of its inputs that are not images.
+
+    Each such input is read by a single layer, an `Identity`, whose output is returned: if a model begins at an input
+    and at a tensor inside the graph, Keras rewires the input, and the whole network can no longer be saved.
+    """
+    given = {id(tensor) for tensor in network.inputs if len(tensor.shape) != IMAGE_RANK}
+    return [layer.output for layer, inputs in iter_layers(network) if any(id(tensor) in given for tensor in inputs)]
 
 
 def input_of(network: keras.Model, name: str) -> keras.KerasTensor:

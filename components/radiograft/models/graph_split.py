@@ -59,9 +59,11 @@ def split_model(network: keras.Model, cut_off: str) -> SplitModel:
     if any(isinstance(layer, keras.layers.InputLayer) and layer.name in downstream for layer in network.layers):
         raise ValueError(f"model_cut_off must leave layers to freeze, got the input {cut_off!r}")
     further = further_inputs(network)
-    for tensor in further:
-        downstream |= downstream_layers(network, producing_layer(tensor).name)
-    frontier = _without_recomputable(_find_frontier(network, downstream))
+    for name in (producing_layer(tensor).name for tensor in further):
+        downstream |= downstream_layers(network, name) - {name}
+    joined = set(map(id, further))
+    found = [tensor for tensor in _find_frontier(network, downstream) if id(tensor) not in joined]
+    frontier = _without_recomputable(found)
     prefix = keras.Model(image_inputs(network), frontier, name=f"{network.name}_prefix")
     suffix = keras.Model([*frontier, *further], network.outputs, name=f"{network.name}_suffix")
     return SplitModel(network, prefix, suffix)

@@ -114,7 +114,8 @@ def build_patient_input(shape: tuple[int, int], dropout: float, seed: int) -> ke
     def layer(kind: type[keras.layers.Layer], name: str, *arguments: Any, **options: Any) -> keras.layers.Layer:
         return kind(*arguments, dtype="float32", name=f"{PATIENT_INPUT}_{name}", **options)
 
-    given = keras.Input(shape, dtype="float32", name=PATIENT_INPUT)
+    patient = keras.Input(shape, dtype="float32", name=PATIENT_INPUT)
+    given = layer(keras.layers.Identity, "given")(patient)  # see `further_inputs`
     known = layer(keras.layers.Cropping1D, "known", (0, shape[0] - 1))(given)
     values = layer(keras.layers.Cropping1D, "values", (1, 0))(given)
     dropped = layer(keras.layers.Dropout, "dropout", dropout, seed=seed)(known)
@@ -122,7 +123,7 @@ def build_patient_input(shape: tuple[int, int], dropout: float, seed: int) -> ke
     values = layer(keras.layers.Multiply, "kept_values")([values, kept])
     missing = layer(keras.layers.Rescaling, "missing", -1.0, offset=1.0)(kept)
     joined = layer(keras.layers.Concatenate, "encoded", axis=1)([missing, values])
-    return keras.Model(given, layer(keras.layers.Flatten, "vector")(joined), name="patient_input")
+    return keras.Model(patient, layer(keras.layers.Flatten, "vector")(joined), name="patient_input")
 
 
 def attach_classifier(

@@ -213,3 +213,41 @@ class DriftReport(TypedDict):
     shares: dict[str, dict[str, tuple[float, float]]]
     ages: tuple[float | None, float | None]
     shifted: list[str]
+
+
+class FusionAurocs(TypedDict):
+    """AUROC by model on test, and gains of one model over another with the intervals of a paired bootstrap."""
+
+    aurocs: dict[str, Estimate]
+    gains: list[FusionGain]
+
+
+class FusionGain(TypedDict):
+    """AUROC of `model` minus that of `baseline`."""
+
+    model: str
+    baseline: str
+    difference: Estimate
+
+
+class LabelFusion(FusionAurocs):
+    """The comparison for one label."""
+
+    label: str
+
+
+class KnownCovariate(TypedDict):
+    """A column of patient data and the share of test images for which it is known."""
+
+    name: str
+    known: float
+
+
+class FusionComparison(TypedDict):
+    """Patient data alone, image alone, and both. `mean` is over the labels; None if no label is estimable."""
+
+    covariates: list[KnownCovariate]
+    labels: list[LabelFusion]
+    mean: FusionAurocs | None
+    n_images: int
+    n_patients: int

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from radiograft.registry.analysis_types import (
     Calibration,
     DriftReport,
+    FusionComparison,
     Localization,
     OutOfDistribution,
     Shortcut,
@@ -178,7 +179,11 @@ class PredictionResults(Analyses):
 
 
 class EvaluationResults(PredictionResults):
-    """The content of metrics.json. `localisation` is None if no test image has annotated boxes."""
+    """The content of metrics.json.
+
+    `localisation` is None if no test image has annotated boxes. Only networks that read patient data have
+    `patient_data`.
+    """
 
     schema_version: int
     lineage: DataLineage
@@ -186,6 +191,7 @@ class EvaluationResults(PredictionResults):
     localisation: Localization | None  # stored text
     drift: DriftReport
     warnings: list[str]
+    patient_data: NotRequired[FusionComparison]
 
 
 REQUIRED = {  # keys and the JSON types of their values

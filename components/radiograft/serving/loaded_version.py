@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ from radiograft.evaluation import predictions
 from radiograft.explain import class_activation
 from radiograft.imaging.decode import as_served, decode, inspect_image
 from radiograft.models.artifact import load_model
-from radiograft.models.spec import OOD_DISTANCE, OOD_FLAG, SERVING_SIGNATURE, ModelSpec
+from radiograft.models.covariates import parse_values
+from radiograft.models.spec import OOD_DISTANCE, OOD_FLAG, SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions
 from radiograft.serving.training_images import TrainingImages
 
@@ -94,11 +95,15 @@ class LoadedVersion:
         self.training_images = TrainingImages.read(self._extra)
         self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
 
-    def predict(self, files: Iterable[str | Path]) -> pd.DataFrame:
+    def predict(
+        self, files: Iterable[str | Path], patient_data: Mapping[str, float | str] | None = None
+    ) -> pd.DataFrame:
         """Predicts all labels of image files.
 
         Args:
             files: paths of PNG, JPEG, DICOM, TIFF, BMP, GIF or WebP files.
+            patient_data: values by name that hold for all files, such as `{"age": 63, "sex": "F"}`, if the model reads
+                patient data; those left out are missing.
 
         Returns:
             One row a file and label with the columns `file`, `label`, `probability` (0 to 1), `threshold` (from
@@ -108,13 +113,14 @@ class LoadedVersion:
 
         Raises:
             FileNotFoundError: a file does not exist.
-            ValueError: a file is not an image that can be decoded.
+            ValueError: a file is not an image that can be decoded, or patient data are invalid.
         """
         rows = []
+        values = {name: str(value) for name, value in (patient_data or {}).items()}
         for file in files:
             content = self.read_image(Path(file))
             note = "; ".join([*self.training_images.warnings, *self.compare_with_training(content)])
-            rows += [(str(file), *each, note) for each in self.predict_image(content)]
+            rows += [(str(file), *each, note) for each in self.predict_image(content, values)]
         table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
         return table.astype({"threshold": "float64", "positive": "boolean"})
 
@@ -136,15 +142,30 @@ class LoadedVersion:
             raise ValueError(f"{path} must be a PNG, JPEG or DICOM radiograph: {error}") from None
         return content
 
-    def probabilities(self, content: bytes) -> np.ndarray:
-        """Returns float32 [labels] for an encoded PNG or JPEG file, by the signature that TensorFlow Serving uses."""
-        outputs = self._loaded.signatures[SERVING_SIGNATURE](image_bytes=tf.constant([content]))
-        probabilities: np.ndarray = outputs["probabilities"][0].numpy()
+    def probabilities(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> np.ndarray:
+        """Returns float32 [labels] for an encoded PNG or JPEG file, by a signature that TensorFlow Serving uses.
+
+        Args:
+            content: of the file.
+            patient_data: text by name, see `radiograft.models.covariates.parse_values`.
+
+        Raises:
+            ValueError: patient data are invalid.
+        """
+        inputs = {"image_bytes": tf.constant([content])}
+        if not patient_data:
+            return self._serve(SERVING_SIGNATURE, inputs)
+        values = parse_values(self.spec.covariates, patient_data)
+        inputs |= {each.served_name: tf.constant([values[each.name]]) for each in self.spec.covariates}
+        return self._serve(SAMPLES_SIGNATURE, inputs)
+
+    def _serve(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> np.ndarray:
+        probabilities: np.ndarray = self._loaded.signatures[signature](**inputs)["probabilities"][0].numpy()
         return probabilities
 
-    def predict_image(self, content: bytes) -> list[Prediction]:
-        """Returns the prediction of each label for an encoded PNG or JPEG file."""
-        return decide(self.spec, self.probabilities(content))
+    def predict_image(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> list[Prediction]:
+        """Returns the prediction of each label for an encoded PNG or JPEG file; raises as `probabilities`."""
+        return decide(self.spec, self.probabilities(content, patient_data))
 
     def compare_with_training(self, content: bytes) -> list[str]:
         """Returns how an encoded PNG or JPEG file differs from the development images: kind, size, values, features."""
@@ -173,7 +194,10 @@ class LoadedVersion:
         return positive or [max(predictions, key=lambda prediction: prediction.probability).label]
 
     def heat_map(self, content: bytes, label: str) -> bytes:
-        """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label."""
+        """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label.
+
+        Patient data are missing in it.
+        """
         image = decode(tf.constant(content), self.spec.image_input).numpy()
         (heat,) = self._heat_maps.grad_cam(image[None], self.spec.labels.index(label))
         return class_activation.overlay(image, heat)
@@ -193,9 +217,15 @@ class LoadedVersion:
         """
         folder = self._extra / predictions.GOLDEN_FOLDER
         recorded = json.loads((folder / predictions.PROBABILITIES_FILE).read_text())
+        expected: list[tuple[str, dict[str, str], list[float]]] = [
+            (name, {}, values) for name, values in recorded["probabilities"].items()
+        ]
+        for name, sample in recorded.get("samples", {}).items():
+            patient_data = {column: str(value) for column, value in sample["patient_data"].items()}
+            expected.append((name, patient_data, sample["probabilities"]))
         differences = [
-            np.abs(self.probabilities((folder / name).read_bytes()) - expected).max()
-            for name, expected in recorded["probabilities"].items()
+            np.abs(self.probabilities((folder / name).read_bytes(), patient_data) - probabilities).max()
+            for name, patient_data, probabilities in expected
         ]
         largest = float(max(differences))
         if not largest <= recorded["tolerance"]:

@@ -24,6 +24,7 @@ FITTED_SPLITS = ("train", "validation")
 BATCHES_PER_PIECE = 16  # batches of features in a checkpoint
 ROWS_PER_CHUNK = 4096
 MIN_DEVIATION = 0.1
+IMAGE_ALONE = "image_alone"  # folder of the network without patient data, below that with them
 RANDOM_PREDICTIONS = "random_weights_validation.parquet"
 
 

@@ -16,7 +16,7 @@ import click
 
 from radiograft import storage
 from radiograft.config import RegistrySettings
-from radiograft.config.base import check_http_url
+from radiograft.config.base import check_http_url, parse_assignments
 from radiograft.config.evaluation import parse_external_minimums
 from radiograft.registry import external, model_registry, production
 from radiograft.registry import versions as registry
@@ -95,7 +95,7 @@ def verify(ref: RegistryRef, number: int) -> None:
     evaluated = external.verify_records(*ref, number)
     if evaluated:
         click.echo(f"version {number}: {evaluated} files of external evaluations match their SHA-256")
-    with _load_version(ref, number) as loaded:
+    with load_version(ref, number) as loaded:
         difference = loaded.verify_golden_predictions()
     click.echo(f"version {number}: sample predictions match, largest difference {difference:.1e}")
 
@@ -186,8 +186,16 @@ def diff(ref: RegistryRef, one: int, other: int) -> None:
     help="Folder for the class activation maps.",
 )
 @click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Also writes a JSON file.")
+@click.option(
+    "--patient-data",
+    default="",
+    metavar="NAME=VALUE,...",
+    help="Patient data of the images, such as age=63,sex=F; what is left out is missing.",
+)
 @registry_options
-def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None) -> None:
+def predict(
+    ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None, patient_data: str
+) -> None:
     """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
     If no label is positive, the heat map shows the most probable label. Of exclusive classes, the most probable one is
@@ -199,44 +207,24 @@ def predict(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-    with _load_version(ref, number) as loaded:
+    given = parse_assignments("--patient-data", patient_data)
+    with load_version(ref, number) as loaded:
         warnings = loaded.training_images.warnings
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
-        images = [_predict_file(loaded, path, f"{folder / str(position)}-") for position, path in enumerate(files, 1)]
+        images = [
+            _predict_file(loaded, path, f"{folder / str(position)}-", given) for position, path in enumerate(files, 1)
+        ]
     if report:
         content = {"model": ref.model, "version": number, "warnings": warnings, "images": images}
         storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
     click.echo(DISCLAIMER)
 
 
-@models.command()
-@click.argument("number", type=int)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Also writes a JSON file.")
-@registry_options
-def screen(ref: RegistryRef, number: int, paths: tuple[Path, ...], report: Path | None) -> None:
-    """Counts the images of files and folders that a version flags as out of distribution.
-
-    The version must have been trained with model_ood_percentile. The intervals are Clopper and Pearson's, and every
-    image counts as a patient.
-    """
-    with _load_version(ref, number) as loaded:
-        from radiograft.serving.screening import screen_images
-
-        screenings = [screen_images(loaded, path) for path in paths]
-        threshold = loaded.spec.ood_threshold
-    model_tables.print_screenings(screenings, threshold)
-    if report:
-        rows = [{"path": str(each.path), "distances": each.distances, "rate": each.rate} for each in screenings]
-        content = {"model": ref.model, "version": number, "threshold": threshold, "screenings": rows}
-        storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
-
-
-def _predict_file(loaded: Any, path: Path, prefix: str) -> dict[str, Any]:
+def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, str]) -> dict[str, Any]:
     """Prints the predictions for a file, writes its heat maps, and returns both with the notes for the JSON file."""
     content = loaded.read_image(path)
-    predictions, notes = loaded.predict_image(content), loaded.compare_with_training(content)
+    predictions, notes = loaded.predict_image(content, patient_data), loaded.compare_with_training(content)
     heat_maps = {
         label: Path(f"{prefix}{path.stem}-{_file_name(label)}.png") for label in loaded.labels_to_explain(predictions)
     }
@@ -272,7 +260,7 @@ def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
 
 
 @contextlib.contextmanager
-def _load_version(ref: RegistryRef, number: int) -> Iterator[Any]:
+def load_version(ref: RegistryRef, number: int) -> Iterator[Any]:
     """Loads a version from a temporary copy."""
     registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
     import_tensorflow()

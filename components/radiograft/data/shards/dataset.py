@@ -228,6 +228,10 @@ class Shards:
         return image, fields["image_id"], fields["labels"]
 
 
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
 def write_shard(path: Path, examples: Iterable[tuple[np.ndarray, str, np.ndarray]]) -> None:
     """Writes a TFRecord file of (uint8 [size, size, channels], image ID, float32 [labels]) atomically."""
     with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:

@@ -57,7 +57,7 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
     Args:
         uri: Folder or prefix.
         archive: A key of ARCHIVES.
-        layout: Only `uncertain` is used; the columns are the archive's own.
+        layout: Only `uncertain` and `covariates` are used; the columns are the archive's own.
         labels: The requested labels.
         burned_in: Whether DICOM files are kept whose tags report burned-in annotations.
 
@@ -67,7 +67,7 @@ def read(uri: str, archive: str, layout: TableLayout, labels: Sequence[str] = ()
     """
     files = {entry.name: entry for entry in listing.list_source(uri)}
     found = ARCHIVES[archive](files, uri)
-    columns = dataclasses.replace(found.columns, uncertain=layout.uncertain)
+    columns = dataclasses.replace(found.columns, uncertain=layout.uncertain, covariates=layout.covariates)
     parsed = parse_rows(found.table, columns, found.name, found.blank, labels)
     images, excluded, counts = _list_images(files, burned_in)
     rows, images = name_matching.match_images_to_rows(parsed.rows, images, found.name)

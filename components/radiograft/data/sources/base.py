@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft.config.base import did_you_mean
-from radiograft.data.catalog import no_boxes
+from radiograft.config.base import did_you_mean, parse_columns
+from radiograft.data.catalog import covariate_column, no_boxes
 from radiograft.data.file_counts import FileCounts
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_id, fold_name, is_unknown
@@ -36,7 +36,7 @@ class Source(NamedTuple):
         rows: One row per image, sorted by the unique `image_id`, with the columns image_id, uri, md5, bytes,
             patient_id, view, age (years), sex and official. Unknown values are missing. `official` is the dataset's
             own split: `train_val` (ingest draws the validation patients from it), `train`, `validation`, `test`, or
-            missing.
+            missing. Columns of `covariate_cells` follow.
         findings: One column per finding, with the index of `rows`: 1.0 present, 0.0 absent, NaN unknown. An image
             labeled as normal has 1.0 in `No Finding` only.
         excluded: `image_id` and `reason` of every excluded image, row or box.
@@ -190,6 +190,27 @@ def without_unknown(cells: pd.Series[str]) -> pd.Series[str]:
     return cells.mask(
         cells.map({cell: is_unknown(cell) for cell in cells.dropna().unique()}).astype("boolean").fillna(True)
     )
+
+
+def covariate_cells(table: pd.DataFrame, covariates: str, name: str) -> pd.DataFrame:
+    """Returns the columns of patient data that `data_covariates` names, under `covariate_column`, as text.
+
+    Args:
+        table: Cells as text.
+        covariates: Value of the setting.
+        name: Name of the table, for messages.
+
+    Raises:
+        SensitiveValueError: The table does not have a column.
+    """
+    columns = parse_columns("data_covariates", covariates)
+    for column in columns:
+        if column not in table:
+            message = f"{name} must have the column {column!r}, which data_covariates names, got"
+            listed = f"{', '.join(map(str, table.columns))}{did_you_mean(column, map(str, table.columns))}"
+            raise SensitiveValueError(f"{message} {listed}", f"{message} {len(table.columns)} others")
+    cells = {covariate_column(column): without_unknown(table[column].str.strip()) for column in columns}
+    return pd.DataFrame(cells, index=table.index)
 
 
 def age_in_years(age: str) -> float:

@@ -11,7 +11,7 @@ from radiograft.config.table_layout import TableLayout
 from radiograft.data import table_files as table_io
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion, no_boxes
 from radiograft.data.sources import image_files, label_cells, listing
-from radiograft.data.sources.base import Source, ages_in_years, patient_ids
+from radiograft.data.sources.base import Source, ages_in_years, covariate_cells, patient_ids
 from radiograft.data.sources.image_files import isin
 from radiograft.utils.errors import SensitiveValueError
 
@@ -35,7 +35,7 @@ IMAGE_SIDE = 1024  # pixels per side of the square images on which the boxes wer
 BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # names in the box table that differ from those in the label table
 
 
-def read(uri: str, labels: Sequence[str] = ()) -> Source:
+def read(uri: str, labels: Sequence[str] = (), covariates: str = "") -> Source:
     """Reads a folder or object store prefix in NIH's layout.
 
     `official` is `train_val` or `test`, or missing if the dataset has no lists. Every finding in the table gets a
@@ -45,13 +45,14 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
     Args:
         uri: Folder or prefix.
         labels: The requested labels.
+        covariates: Further columns of the table, see `covariate_cells`.
 
     Raises:
         FileNotFoundError: The folder, its table or one of the two lists is missing.
         ValueError: A table lacks columns, an image is in both lists, or the lists name none of the images.
     """
     files = {entry.name: entry for entry in listing.list_source(uri)}
-    table = _read_table(files, uri)
+    table = _read_table(files, uri, covariates)
     listed = listing.list_images(files.values())
     images = listed.images
     images["image_id"] = image_files.file_names(images.pop("path"))
@@ -66,7 +67,7 @@ def read(uri: str, labels: Sequence[str] = ()) -> Source:
     return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, files=listed.files)
 
 
-def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
+def _read_table(files: dict[str, storage.ObjectInfo], uri: str, covariates: str) -> pd.DataFrame:
     """Reads the label table and renames its columns to those of `Source.rows`."""
     table = table_io.first_table(files, TABLES)
     if table is None:
@@ -78,7 +79,8 @@ def _read_table(files: dict[str, storage.ObjectInfo], uri: str) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise ValueError(f"{name} must have the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
-    frame = frame[list(COLUMNS)].rename(columns=COLUMNS)
+    further = covariate_cells(frame, covariates, name)
+    frame = frame[list(COLUMNS)].rename(columns=COLUMNS).join(further)
     frame["patient_id"] = frame["patient_id"].str.replace(r"^0+(?=\d)", "", regex=True)  # v2020 writes 1 for 00000001
     frame["age"] = ages_in_years(frame["age"])
     return frame

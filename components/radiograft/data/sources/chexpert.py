@@ -30,7 +30,7 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = ()) -> Source:
 
     Args:
         uri: Folder or prefix.
-        layout: Only `uncertain`, the meaning of -1, is used; the columns are CheXpert's own.
+        layout: Only `uncertain`, the meaning of -1, and `covariates` are used; the columns are CheXpert's own.
         labels: The requested labels.
 
     Raises:
@@ -47,7 +47,7 @@ def read(uri: str, layout: TableLayout, labels: Sequence[str] = ()) -> Source:
     official = {} if "test" in tables else {"train": "train_val", "validation": "test"}
     table = pd.concat([part.assign(split=official.get(split, split)) for split, part in tables.items()])
     table = table.reset_index(drop=True).fillna("")
-    columns = TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain)
+    columns = TableLayout(image="Path", age="Age", sex="Sex", uncertain=layout.uncertain, covariates=layout.covariates)
     parsed = parse_rows(table, columns, "train.csv", blank=0.0, labels=[name for name in labels if name in FINDINGS])
     listed = listing.list_images(files.values())
     rows = parsed.rows.assign(image_id=parsed.rows["image"])

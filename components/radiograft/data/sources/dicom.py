@@ -17,7 +17,7 @@ from radiograft import storage
 from radiograft.config.data_policy import FOR_PROCESSING, OTHER_BODY_PART
 from radiograft.config.table_layout import TableLayout
 from radiograft.data import table_files as table_io
-from radiograft.data.catalog import exclusion
+from radiograft.data.catalog import COVARIATE, exclusion
 from radiograft.data.file_counts import FileCounts
 from radiograft.data.sources import image_folder, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids
@@ -110,8 +110,11 @@ def _label_by_table(
     uri: str, table: _Table, layout: TableLayout, images: pd.DataFrame, set_aside: pd.DataFrame
 ) -> Source:
     from_table = [column for field, column in TAGS.items() if layout.named(field)]
+    covariates = [column for column in map(str, table.parsed.rows) if column.startswith(COVARIATE)]
     rows, images = name_matching.match_images_to_rows(
-        table.parsed.rows[["image", "official", "reader", *from_table]], images.drop(columns=from_table), table.name
+        table.parsed.rows[["image", "official", "reader", *from_table, *covariates]],
+        images.drop(columns=from_table),
+        table.name,
     )
     rows = name_matching.without_rows_of(rows, set_aside, images, table.name)
     source = _source(uri, *with_findings(rows, table.parsed.findings, images))

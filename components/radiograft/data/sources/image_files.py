@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from radiograft.config.data_policy import CONFLICTING_ROWS, OUTSIDE, REPEATED_NAME
-from radiograft.data.catalog import exclusion
+from radiograft.data.catalog import COVARIATE, exclusion
 from radiograft.data.sources.listing import OUTSIDE_PATH
 
 NO_ROW = "image without a row"
@@ -76,10 +76,11 @@ def _merge_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
     findings = [str(name) for name in rows.select_dtypes("float64") if name not in OPTIONAL]
     groups = rows[shared].replace("", pd.NA).groupby("image_id", as_index=False)
     merged, differs = groups.first(), groups.nunique().drop(columns="image_id").gt(1)
-    for name in rows.columns.intersection(list(OPTIONAL)):
+    optional = [name for name in map(str, rows) if name in OPTIONAL or name.startswith(COVARIATE)]
+    for name in optional:
         merged[name] = merged[name].mask(differs[name])
     merged[findings] = groups[findings].max()[findings]
-    conflicting = differs.drop(columns=[*OPTIONAL, *findings], errors="ignore").any(axis="columns")
+    conflicting = differs.drop(columns=[*optional, *findings], errors="ignore").any(axis="columns")
     return pd.concat([rows[~shared], merged[~conflicting]]), merged["image_id"][conflicting]
 
 

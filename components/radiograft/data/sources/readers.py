@@ -35,7 +35,7 @@ def read_archive(settings: Ingest) -> Source:
 
 def read_phantom(settings: Ingest) -> Source:
     """Reads the phantom dataset; generates it first if it is missing."""
-    source = chestxray14.read(generate_phantom(settings), settings.findings())
+    source = chestxray14.read(generate_phantom(settings), settings.findings(), settings.data_covariates)
     return source._replace(notes=(SYNTHETIC, *source.notes))
 
 
@@ -59,7 +59,9 @@ def generate_phantom(settings: Ingest) -> str:
 
 
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
-    "chestxray14": lambda settings: chestxray14.read(settings.data_source, settings.findings()),
+    "chestxray14": lambda settings: chestxray14.read(
+        settings.data_source, settings.findings(), settings.data_covariates
+    ),
     "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout(), settings.findings()),
     "dicom": read_dicom,
     "folders": lambda settings: image_folder.read(settings.data_source, settings.findings()),

@@ -19,6 +19,7 @@ from radiograft.data import table_files as table_io
 from radiograft.data.sources import base, image_files, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, patient_ids
 from radiograft.utils.errors import SensitiveValueError
+from radiograft.utils.quoting import parse_names
 from radiograft.utils.spelling import fold_case, fold_name
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class ParsedTable(NamedTuple):
     """Rows and findings of a table, with the same index.
 
     `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex, official, reader
-    ("" if unknown, missing if the rows of an image are parts of one reading) and, if the table has it, manufacturer.
+    ("" if unknown, missing if the rows of an image are parts of one reading), those of `covariate_cells` and, if the
+    table has it, manufacturer.
     Values of `findings` are 1.0, 0.0, `label_cells.UNKNOWN` and, if the row says nothing, NaN.
     """
 
@@ -132,6 +134,7 @@ def parse_rows(
             "reader": cells("reader"),
         }
     ).assign(age=base.ages_in_years(cells("age")))
+    rows = rows.join(base.covariate_cells(table, layout.covariates, name))
     if layout.manufacturer in table:
         rows["manufacturer"] = cells("manufacturer").mask(lambda text: text == "")
     if _has_text_labels(table, layout, labels):
@@ -139,7 +142,8 @@ def parse_rows(
         findings = _merge_findings(readings, _findings_in_text(cells("label"), layout, labels))
         has_readers = layout.reader in table
         return ParsedTable(rows if has_readers else rows.assign(reader=pd.Series(None, rows.index, "string")), findings)
-    other_columns = table.drop(columns=[getattr(layout, field) for field in COLUMNS], errors="ignore")
+    named = [getattr(layout, field) for field in COLUMNS]
+    other_columns = table.drop(columns=[*named, *parse_names(layout.covariates)], errors="ignore")
     findings = label_cells.findings_from_columns(other_columns, layout.uncertain, blank)
     label_cells.check_columns_of_labels(other_columns, labels, map(str, findings))
     if findings.empty:

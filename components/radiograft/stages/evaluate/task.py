@@ -13,7 +13,7 @@ from radiograft.config.base import read_settings, record_settings
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift import evaluation_drift
 from radiograft.drift.reference import EmbeddingModel
-from radiograft.evaluation import champion, out_of_distribution, promotion_gate
+from radiograft.evaluation import champion, out_of_distribution, patient_data, promotion_gate
 from radiograft.evaluation.predictions import (
     BATCH_SIZE,
     PUBLISHED,
@@ -60,7 +60,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     predictions = predict_splits(predictors, data)
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _write_records(settings, inputs, data, predictions, output)
-    write_golden_predictions(predictors[PUBLISHED], output)
+    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates)
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     model = predictors[PUBLISHED].model
@@ -73,7 +73,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     if flag := _measure_flag(settings, inputs, data, model, spec, strategy):
         prediction_results["out_of_distribution"] = flag
     results = EvaluationResults(
-        **prediction_results,
+        **prediction_results,  # type: ignore[typeddict-item]  # mypy asks for the key that is not required
         schema_version=SCHEMA_VERSION,
         lineage=_read_lineage(data, output),
         gate=gate,
@@ -85,9 +85,18 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
             *(out_of_distribution.flag_warnings(flag) if flag else []),
         ],
     )
+    fusion_sections = []
+    if spec.covariates:
+        estimable = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+        options = data, spec.covariates
+        alone = patient_data.predict_alone(inputs.feature_model, *options, predictors[PUBLISHED], strategy)
+        results["patient_data"] = patient_data.compare_fusion(settings, *options, predictions, alone, estimable)
+        results["warnings"] += patient_data.fusion_notes(results["patient_data"])
+        fusion_sections = [patient_data.fusion_section(results["patient_data"])]
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
-    sections = [*explanations.sections(), drift_section, *([out_of_distribution.flag_section(flag)] if flag else [])]
+    flag_sections = [out_of_distribution.flag_section(flag)] if flag else []
+    sections = [*fusion_sections, *explanations.sections(), drift_section, *flag_sections]
     page = build_report(data, inputs, results, predictions, sections, sheet, run_id)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render_report(page), encoding="utf-8")

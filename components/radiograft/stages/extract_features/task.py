@@ -35,7 +35,13 @@ from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.datasets import data_from_activations, fit_batch_size, fit_covariates, with_patient_data
-from radiograft.training.feature_extraction import FITTED_SPLITS, RANDOM_PREDICTIONS, FeatureSet, extract_features
+from radiograft.training.feature_extraction import (
+    FITTED_SPLITS,
+    IMAGE_ALONE,
+    RANDOM_PREDICTIONS,
+    FeatureSet,
+    extract_features,
+)
 from radiograft.training.history import History
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
@@ -74,6 +80,9 @@ def run(
         network, head, history = _fit(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
+        if covariates:
+            without = dataclasses.replace(data, further={})
+            alone, _, _ = _fit(settings, extraction, layers, without, strategy, logs / IMAGE_ALONE, checkpoints)
         if settings.model_random_baseline:
             _random_baseline(settings, layers, data, strategy, features, logs, checkpoints)
     spec = ModelSpec(
@@ -92,6 +101,9 @@ def run(
         covariates=covariates,
     )
     artifact.save_model(model, network, spec, history.to_json())
+    if covariates:  # the baseline that the evaluation compares with
+        (model / IMAGE_ALONE).mkdir(exist_ok=True)
+        alone.save(model / IMAGE_ALONE / "model.keras")
     record_settings(model, settings, shards_folder)
     if settings.backbones_to_compare():
         comparison.write_cost(model, time.monotonic() - started, network.count_params())

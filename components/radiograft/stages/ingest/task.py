@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from radiograft.config import NO_FINDING, Ingest
-from radiograft.config.base import Scalar, record, record_settings
+from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
+from radiograft.config.base import Scalar, parse_columns, record, record_settings
 from radiograft.config.data import MULTICLASS
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.data import change_detection, splits, tasks
@@ -22,6 +22,7 @@ from radiograft.data.catalog import (
     summarize_exclusions,
 )
 from radiograft.data.deidentify import deidentify
+from radiograft.data.patient_data import check_covariate_columns, type_covariates
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.soft_labels import majority_class
@@ -29,6 +30,7 @@ from radiograft.data.sources.base import check_known_labels, contained_notes, ma
 from radiograft.data.sources.boxes import without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
+from radiograft.metrics.patient_data import check_disguised_labels
 from radiograft.storage.pseudonyms import redact_names
 
 log = logging.getLogger(__name__)
@@ -42,26 +44,30 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
     Returns:
         Whether data or settings changed since the version in production.
     """
-    catalog = run(Ingest.of(form), output, int(form["train_batch_size"]))
+    patient_data = ExtractFeatures.of(form).patient_data()
+    catalog = run(Ingest.of(form), output, int(form["train_batch_size"]), patient_data)
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).changed
 
 
-def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
+def run(settings: Ingest, output: Path, batch_size: int = 1, patient_data: Sequence[str] = ()) -> Catalog:
     """Reads the source, excludes unusable images, splits by patient and writes the catalog to `output`.
 
     Args:
         settings: Source, labels and splits.
         output: Folder.
         batch_size: `train_batch_size`; a note says if it is larger than the training set.
+        patient_data: Columns that the model reads.
 
     Raises:
-        ValueError: A label is unknown, a defect is set to fail in data_policy, images do not have
-            exactly one class although data_task requires it, no label has both classes in training
-            and in validation, the test split is empty, or the reader rejects the source. Nothing is written.
+        ValueError: A label is unknown, a column of patient data gives a label away, a defect is set to fail in
+            data_policy, images do not have exactly one class although data_task requires it, no label has both classes
+            in training and in validation, the test split is empty, or the reader rejects the source. Nothing is
+            written.
         FileNotFoundError: The source, its table or an official list is missing.
     """
     catalog = build_catalog(settings)
+    _check_patient_data(catalog, settings, patient_data)
     images = int(catalog.rows["split"].eq("train").sum())
     if batch_size > images:
         note = f"train_batch_size is {batch_size}, but there are {images} training images: training lowers it"
@@ -72,6 +78,13 @@ def run(settings: Ingest, output: Path, batch_size: int = 1) -> Catalog:
     return catalog
 
 
+def _check_patient_data(catalog: Catalog, settings: Ingest, names: Sequence[str]) -> None:
+    used = list(dict.fromkeys([*names, *settings.covariates()]))
+    insisted = parse_columns("data_covariates_insist", settings.data_covariates_insist)
+    train = catalog.rows[catalog.rows["split"].eq("train")]
+    check_disguised_labels(train, catalog.labels, used, insisted)
+
+
 def build_catalog(settings: Ingest) -> Catalog:
     """Builds the catalog without writing it; raises as `run` does."""
     labels = settings.findings()
@@ -80,7 +93,8 @@ def build_catalog(settings: Ingest) -> Catalog:
         if settings.data_labels != "all" or settings.data_format not in FORMATS_WITH_FIXED_LABELS:
             alone = {NO_FINDING} if len(labels) == 1 else set()  # a label of its own only beside findings
             check_known_labels(labels, set(map(str, source.findings)) - alone)
-    source, agreement = readers.merge_readings(source, settings)
+    check_covariate_columns(source.rows, settings.covariates(), settings.data_format)
+    source, agreement = readers.merge_readings(source._replace(rows=type_covariates(source.rows)), settings)
     source = without_refuted_boxes(source)
     if settings.deidentifies():
         source = deidentify(source)
