@@ -95,7 +95,7 @@ def verify(ref: RegistryRef, number: int) -> None:
     evaluated = external.verify_records(*ref, number)
     if evaluated:
         click.echo(f"version {number}: {evaluated} files of external evaluations match their SHA-256")
-    with _load_version(ref, number) as loaded:
+    with load_version(ref, number) as loaded:
         difference = loaded.verify_golden_predictions()
     click.echo(f"version {number}: sample predictions match, largest difference {difference:.1e}")
 
@@ -208,7 +208,7 @@ def predict(
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
     given = parse_assignments("--patient-data", patient_data)
-    with _load_version(ref, number) as loaded:
+    with load_version(ref, number) as loaded:
         warnings = loaded.training_images.warnings
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
@@ -219,29 +219,6 @@ def predict(
         content = {"model": ref.model, "version": number, "warnings": warnings, "images": images}
         storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
     click.echo(DISCLAIMER)
-
-
-@models.command()
-@click.argument("number", type=int)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Also writes a JSON file.")
-@registry_options
-def screen(ref: RegistryRef, number: int, paths: tuple[Path, ...], report: Path | None) -> None:
-    """Counts the images of files and folders that a version flags as out of distribution.
-
-    The version must have been trained with model_ood_percentile. The intervals are Clopper and Pearson's, and every
-    image counts as a patient.
-    """
-    with _load_version(ref, number) as loaded:
-        from radiograft.serving.screening import screen_images
-
-        screenings = [screen_images(loaded, path) for path in paths]
-        threshold = loaded.spec.ood_threshold
-    model_tables.print_screenings(screenings, threshold)
-    if report:
-        rows = [{"path": str(each.path), "distances": each.distances, "rate": each.rate} for each in screenings]
-        content = {"model": ref.model, "version": number, "threshold": threshold, "screenings": rows}
-        storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
 
 
 def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, str]) -> dict[str, Any]:
@@ -304,7 +281,7 @@ def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
 
 
 @contextlib.contextmanager
-def _load_version(ref: RegistryRef, number: int) -> Iterator[Any]:
+def load_version(ref: RegistryRef, number: int) -> Iterator[Any]:
     """Loads a version from a temporary copy."""
     registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
     import_tensorflow()

@@ -125,8 +125,8 @@ def test_export_saved_model_with_distribution_serves_distance_without_package(tm
     np.testing.assert_allclose(answer["ood_distance"], fitted.distances(features[:6]), rtol=1e-4)
     assert sum(answer["is_out_of_distribution"]) == 3
     np.testing.assert_allclose(answer["probabilities"], network(images[:6], training=False), atol=1e-6)
-    served = tf.saved_model.load(str(tmp_path / "flagged")).signatures[IMAGES_SIGNATURE]
-    again = served(pictures=tf.constant(images[:6].astype("float32")))
+    serve = tf.saved_model.load(str(tmp_path / "flagged")).signatures[IMAGES_SIGNATURE]
+    again = serve(**{IMAGES_SIGNATURE: tf.constant(images[:6].astype("float32"))})
     np.testing.assert_allclose(again["ood_distance"], answer["ood_distance"], rtol=1e-5)
 
 
