@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from radiograft.config.base import SeedSettings, setting
+from radiograft.config.base import Scalar, SeedSettings, setting
+from radiograft.config.data import REGRESSION
 from radiograft.config.search_space import PRESETS, SearchSpace, parse_space
-from radiograft.config.training import DEFAULT_BACKBONE
+from radiograft.config.training import ATTENTION_GUIDED, DEFAULT_BACKBONE, FRONTAL_LATERAL
 
+# Settings that a search does not support, with the reason.
+UNSUPPORTED: dict[tuple[str, str], str] = {
+    ("data_task", REGRESSION): "trials are compared by AUROC",
+    ("model_branches", ATTENTION_GUIDED): "a trial trains one branch",
+    ("model_views", FRONTAL_LATERAL): "a trial reads one image",
+}
 AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING = "auto", "feature_extraction", "fine_tuning"
 
 
@@ -57,3 +65,17 @@ class Search(SeedSettings):
     def space(self, backbone: str = DEFAULT_BACKBONE) -> SearchSpace:
         """Returns the parsed `search_space`; the candidates of the preset `cut_offs` are those of the backbone."""
         return parse_space(self.search_space, backbone)
+
+
+def check_search(values: Mapping[str, Scalar]) -> None:
+    """Rejects settings that a search does not support.
+
+    Args:
+        values: settings of all stages by name.
+
+    Raises:
+        ValueError: the message names the setting and the reason.
+    """
+    for (name, value), reason in UNSUPPORTED.items():
+        if values.get(name) == value:
+            raise ValueError(f"{name} must not be {value} in a search, because {reason}: choose another value")

@@ -19,11 +19,11 @@ from radiograft import storage
 from radiograft.config import AUTO_CUT_OFF, ExtractFeatures, FineTune, Search
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import resolve_trial
-from radiograft.config.search import AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING
+from radiograft.config.search import AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING, check_search
 from radiograft.config.search_space import to_assignments
 from radiograft.data.shards.dataset import Shards
 from radiograft.registry.training_types import Trial
-from radiograft.stages.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
+from radiograft.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
 from radiograft.training import devices
 from radiograft.training.history import History
 from radiograft.training.search.results import make_trial
@@ -41,8 +41,9 @@ def search_strategy(settings: Settings) -> str:
     """Returns which training is optimized: `feature_extraction` or `fine_tuning`.
 
     Raises:
-        ValueError: fine-tuning would try several cut-offs in each trial.
+        ValueError: fine-tuning would try several cut-offs in each trial, or as `check_search`.
     """
+    check_search(settings)
     search = Search.of(settings)
     names = [name.partition(".")[0] for name in search.space().parameters]
     of_features = set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(CACHE_SETTINGS[:2])

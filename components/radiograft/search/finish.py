@@ -28,8 +28,8 @@ from radiograft.models.predictor import Predictor
 from radiograft.registry.production import utc_now
 from radiograft.registry.search_types import Finalist, Optimism, SearchResults, SearchTrial, SplitComparison
 from radiograft.reporting.search_report import render_search_report, summarize
-from radiograft.stages.search import task
-from radiograft.stages.search.runner import TrialInputs, TrialRunner
+from radiograft.search import task
+from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.training.history import History
 from radiograft.training.search.study import ERROR, RESULT, SECONDS, SearchStudy
 from radiograft.training.tasks.base import AUROC, Monitor

@@ -1,4 +1,4 @@
-"""Runs one step of a local search: `python -m radiograft.stages.search FOLDER prepare`, `work NUMBER` or `finish`.
+"""Runs one step of a local search: `python -m radiograft.search FOLDER prepare`, `work NUMBER` or `finish`.
 
 FOLDER contains settings.json. The steps write the catalog, the shards, the checkpoints with the study, the TensorBoard
 logs and the results there.
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.config.base import read_settings
+from radiograft.search import finish, task
+from radiograft.search.runner import TrialInputs
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
-from radiograft.stages.search import finish, task
-from radiograft.stages.search.runner import TrialInputs
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.utils.logging import configure_logging
 from radiograft.utils.processes import end_with_parent

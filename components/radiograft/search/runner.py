@@ -26,7 +26,7 @@ from radiograft.registry.training_types import Trial
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints, checkpoint_key
 from radiograft.training.cut_off_curve import choose_feature_layers, compute_curve
-from radiograft.training.datasets import fit_batch_size
+from radiograft.training.datasets import fit_batch_size, fit_covariates, with_patient_data
 from radiograft.training.feature_classifier import extract_all_features, fit_classifier, is_fine_tunable
 from radiograft.training.feature_extraction import FITTED_SPLITS, FeatureSet
 from radiograft.training.history import History
@@ -100,7 +100,8 @@ class TrialRunner:
             if not (folder / "shards.json").exists():  # written last
                 preprocess.run(Preprocess.of(settings), self.inputs.catalog, folder)
             self._shards[key] = Shards.read(folder)
-        return dataclasses.replace(self._shards[key], augmentation=Preprocess.of(settings).augmentation())
+        data = dataclasses.replace(self._shards[key], augmentation=Preprocess.of(settings).augmentation())
+        return with_patient_data(data, fit_covariates(data, ExtractFeatures.of(settings).patient_data()))
 
     def train(
         self,

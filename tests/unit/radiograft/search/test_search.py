@@ -18,9 +18,9 @@ from radiograft.config.base import Scalar
 from radiograft.config.resolution import fill_defaults, load_settings_file, resolve_trial
 from radiograft.data.shards.dataset import Shards
 from radiograft.registry.search_types import SearchResults
+from radiograft.search import finish, task
+from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.stages.preprocess import task as preprocess
-from radiograft.stages.search import finish, task
-from radiograft.stages.search.runner import TrialInputs, TrialRunner
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.history import History
 from tests.helpers.minimal_run import three_layers
@@ -301,6 +301,15 @@ def test_search_strategy_impossible_raises() -> None:
         task.search_strategy(settings_of(space, search_strategy="feature_extraction"))
     with pytest.raises(ValueError, match="model_cut_off must be one layer in a search, got 'auto'"):
         task.search_strategy(settings_of(space, model_cut_off="auto"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("data_task", "regression"), ("model_branches", "attention_guided"), ("model_views", "frontal_lateral")],
+)
+def test_search_strategy_of_unsupported_setting_raises(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must not be {value} in a search, because "):
+        task.search_strategy({**settings_of({"train_optimizer": ["adam", "sgd"]}), name: value})
 
 
 def test_search_rules_epochs_of_pruner_are_the_largest_searched(inputs: TrialInputs) -> None:
