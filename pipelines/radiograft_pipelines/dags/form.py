@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from radiograft.config import all_settings
-from radiograft.config.resolution import FORM_SETTINGS
+from radiograft.config.resolution import FORM_SETTINGS, PRESETS_FOLDER
 
 NAME = re.compile(r"[\w.=]*\w_\w[\w.=]*(?:,[\w.]+=[\w.]+)*(?<!\.)")  # also name_a=1,name_b=2
 FIELDS = ("settings", "overrides", *FORM_SETTINGS)
@@ -19,8 +19,7 @@ def _code(names: Iterable[str]) -> str:
 
 
 FIELD_HELP = {
-    "settings": "A preset (`chestxray14`, `chexnet`, `chexnet-pneumonia`, `pneumoniamnist`, `demo`), or the URI of a "
-    "YAML file of settings.",
+    "settings": f"A preset ({_code(sorted(path.stem for path in PRESETS_FOLDER.glob('*.yaml')))}), or the URI of a YAML file of settings.",
     "overrides": "Any other settings as `name=value`, separated by commas or lines.",
     "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
     "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",
@@ -58,7 +57,7 @@ def describe_pipeline(summary: str) -> str:
     KFP shows the description as Markdown, headings in the size of the text, in a card that grows upward from the
     bottom of the page and does not scroll. The description is therefore short, and the fields come last.
     """
-    names = [name for name in all_settings() if name not in FORM_SETTINGS]
+    names = [name for name in all_settings() if name not in FORM_SETTINGS and not name.startswith("search_")]
     groups = {
         title: [name for name in names if name.partition("_")[0] in prefixes] for title, prefixes in GROUPS.items()
     }
