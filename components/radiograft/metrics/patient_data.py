@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from radiograft.data.catalog import covariate_column, has_both_classes, label_class
+from radiograft.config.patient_data import covariate_column
+from radiograft.data.catalog import has_both_classes, label_class
 from radiograft.metrics.multilabel import auroc
 from radiograft.models.covariates import Covariate
 
