@@ -56,7 +56,7 @@ def fit_patient_data(train: pd.DataFrame, labels: Sequence[str], covariates: Seq
 def check_disguised_labels(
     train: pd.DataFrame, labels: Sequence[str], names: Sequence[str], insisted: Sequence[str]
 ) -> None:
-    """Rejects a covariate that alone tells a label on the training images: it is the label in disguise.
+    """Rejects a covariate that alone predicts a label on the training images: it is the label in disguise.
 
     Args:
         train: catalog rows of the training images.
