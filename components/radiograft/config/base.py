@@ -147,23 +147,6 @@ def read_scalar(name: str, text: str, scalar_type: type[Any]) -> Scalar:
     return value
 
 
-def parse_assignments(name: str, text: str) -> dict[str, str]:
-    """Parses `name=value,...`; an empty text gives none.
-
-    Raises:
-        ValueError: a name is given twice or has no value.
-
-    Example:
-        >>> parse_assignments("--patient-data", "age=63, sex=F")
-        {'age': '63', 'sex': 'F'}
-    """
-    pairs = [split_pair(part) for part in split_quoted(text)] if text else []
-    values = {key: value for key, _, value in pairs}
-    if len(values) < len(pairs) or not all(key and value for key, value in values.items()):
-        raise ValueError(f"{name} must be NAME=VALUE,... with each name once, got {text!r}")
-    return values
-
-
 def parse_columns(name: str, text: str) -> tuple[str, ...]:
     """Parses a setting that names columns, separated by commas; an empty text names none.
 

@@ -6,12 +6,23 @@ import re
 from collections.abc import Sequence
 
 STANDARD_COLUMNS = ("age", "sex", "view")  # every catalog has them
+COVARIATE = "covariate:"  # prefix of the catalog's columns of further patient data
 # Words in the names of columns, in lower case with spaces between words.
 KNOWN_LATER = (
     "outcome", "survival", "survived", "death", "died", "deceased", "mortality", "icu", "intubated", "intubation",
     "extubated", "ventilated", "discharge", "discharged", "length of stay", "los", "offset", "treatment", "therapy",
     "needed supplemental", "diagnosis", "finding", "findings", "pcr", "report", "prognosis",
 )  # fmt: skip
+
+
+def covariate_column(name: str) -> str:
+    """Returns the name of the column of patient data: `age`, `sex` and `view` are columns of every catalog.
+
+    Example:
+        >>> covariate_column("age"), covariate_column("temperature")
+        ('age', 'covariate:temperature')
+    """
+    return name if name in STANDARD_COLUMNS else f"{COVARIATE}{name}"
 
 
 def known_later(name: str) -> str | None:

@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from radiograft.config.data import MULTICLASS, MULTILABEL, REGRESSION
-from radiograft.config.patient_data import STANDARD_COLUMNS
 from radiograft.data.file_counts import FileCounts, count_files, files_from_json
 from radiograft.data.fingerprint import fingerprint
 from radiograft.data.soft_labels import majority_class
@@ -25,7 +24,6 @@ SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 5
 TABLES = ("excluded", "boxes", "quarantine", "suspects")  # stored beside the rows of a catalog
 LATERAL = {"lateral": "uri", "lateral_id": "image_id", "lateral_md5": "md5", "lateral_bytes": "bytes"}  # of images
-COVARIATE = "covariate:"  # prefix of the columns of further patient data
 CORNERS = ["x", "y", "width", "height"]
 BOX_COLUMNS = dict.fromkeys(("image_id", "finding"), "string") | dict.fromkeys(CORNERS, "float64")
 
@@ -38,16 +36,6 @@ def label_column(label: str) -> str:
         'label:Mass'
     """
     return f"label:{label}"
-
-
-def covariate_column(name: str) -> str:
-    """Returns the name of the column of patient data: `age`, `sex` and `view` are columns of every catalog.
-
-    Example:
-        >>> covariate_column("age"), covariate_column("temperature")
-        ('age', 'covariate:temperature')
-    """
-    return name if name in STANDARD_COLUMNS else f"{COVARIATE}{name}"
 
 
 def truth_of(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from radiograft.data.catalog import COVARIATE, covariate_column
+from radiograft.config.patient_data import COVARIATE, covariate_column
 
 
 def type_covariates(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,8 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config import Evaluate
-from radiograft.data.catalog import covariate_column, prediction_frame
+from radiograft.config.patient_data import covariate_column
+from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.predictions import BATCH_SIZE, PUBLISHED
 from radiograft.evaluation.promotion_gate import bootstrap_aurocs, compare_models, exact_auroc, has_same_order

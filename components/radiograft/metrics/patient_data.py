@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from radiograft.data.catalog import covariate_column, has_both_classes, label_class
+from radiograft.config.patient_data import covariate_column
+from radiograft.data.catalog import has_both_classes, label_class
 from radiograft.metrics.multilabel import auroc
 from radiograft.models.covariates import Covariate
 
@@ -55,7 +56,7 @@ def fit_patient_data(train: pd.DataFrame, labels: Sequence[str], covariates: Seq
 def check_disguised_labels(
     train: pd.DataFrame, labels: Sequence[str], names: Sequence[str], insisted: Sequence[str]
 ) -> None:
-    """Rejects a covariate that alone gives away a label on the training images: it is the label in disguise.
+    """Rejects a covariate that alone predicts a label on the training images: it is the label in disguise.
 
     Args:
         train: catalog rows of the training images.

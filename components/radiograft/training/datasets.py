@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config import Training
-from radiograft.data.catalog import covariate_column
+from radiograft.config.patient_data import covariate_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.views import FRONTAL, LATERAL
 from radiograft.models.covariates import PATIENT_INPUT, Covariate, encode_covariates

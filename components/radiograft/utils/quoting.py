@@ -113,3 +113,20 @@ def split_pair(part: str) -> tuple[str, str, str]:
     """
     match = re.match(rf"\s*({QUOTED}|[^=]*?)\s*=\s*(.*)$", part, re.DOTALL)
     return (unquote(match[1]), "=", unquote(match[2].strip())) if match else (unquote(part), "", "")
+
+
+def parse_assignments(name: str, text: str) -> dict[str, str]:
+    """Parses `name=value,...`; an empty text gives none.
+
+    Raises:
+        ValueError: a name is given twice or has no value.
+
+    Example:
+        >>> parse_assignments("--patient-data", "age=63, sex=F")
+        {'age': '63', 'sex': 'F'}
+    """
+    pairs = [split_pair(part) for part in split_quoted(text)] if text else []
+    values = {key: value for key, _, value in pairs}
+    if len(values) < len(pairs) or not all(key and value for key, value in values.items()):
+        raise ValueError(f"{name} must be NAME=VALUE,... with each name once, got {text!r}")
+    return values

@@ -16,11 +16,12 @@ import click
 
 from radiograft import storage
 from radiograft.config import RegistrySettings
-from radiograft.config.base import check_http_url, parse_assignments
+from radiograft.config.base import check_http_url
 from radiograft.config.evaluation import parse_external_minimums
 from radiograft.registry import external, model_registry, production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
+from radiograft.utils.quoting import parse_assignments
 from radiograft.utils.text import escape_control_characters
 from radiograft_pipelines.cli import model_tables
 from radiograft_pipelines.cli.console import cli_errors, import_tensorflow, out_option

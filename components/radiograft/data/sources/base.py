@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from radiograft.config.base import did_you_mean, parse_columns
-from radiograft.data.catalog import covariate_column, no_boxes
+from radiograft.config.patient_data import covariate_column
+from radiograft.data.catalog import no_boxes
 from radiograft.data.file_counts import FileCounts
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.spelling import fold_id, fold_name, is_unknown

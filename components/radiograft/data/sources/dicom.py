@@ -15,9 +15,10 @@ import pandas as pd
 
 from radiograft import storage
 from radiograft.config.data_policy import FOR_PROCESSING, OTHER_BODY_PART
+from radiograft.config.patient_data import COVARIATE
 from radiograft.config.table_layout import TableLayout
 from radiograft.data import table_files as table_io
-from radiograft.data.catalog import COVARIATE, exclusion
+from radiograft.data.catalog import exclusion
 from radiograft.data.file_counts import FileCounts
 from radiograft.data.sources import image_folder, label_cells, listing, name_matching
 from radiograft.data.sources.base import Source, age_in_years, patient_ids

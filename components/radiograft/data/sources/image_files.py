@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from radiograft.config.data_policy import CONFLICTING_ROWS, OUTSIDE, REPEATED_NAME
-from radiograft.data.catalog import COVARIATE, exclusion
+from radiograft.config.patient_data import COVARIATE
+from radiograft.data.catalog import exclusion
 from radiograft.data.sources.listing import OUTSIDE_PATH
 
 NO_ROW = "image without a row"
