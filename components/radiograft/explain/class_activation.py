@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from radiograft.models.feature_layers import last_activation, pooled_parts
 from radiograft.models.graph import downstream_layers, further_inputs, input_of
 from radiograft.models.keras_internals import producing_layer
+from radiograft.models.lateral import view_parts
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, TensorNames
 
@@ -150,7 +151,8 @@ def _activation_model(
     earlier = [pooled for pooled in others if producing_layer(pooled).name not in behind]
     middle = keras.layers.Identity() if early is late else keras.Model(early, [late, *later])
     image, *given = model.inputs
-    further = further_inputs(model)
+    lateral = view_parts(model, names.pooling)[len(others) + 1 :]
+    further = [*lateral, *further_inputs(model)]
     head = keras.Model([late, *later, *earlier, *further], hidden)
     heat = _ClassActivation(middle, head, last, int(image.shape[1]))
     one_hot = keras.Input((int(model.output.shape[-1]),), name="chosen")
