@@ -28,11 +28,19 @@ from radiograft.models.predictor import Predictor
 from radiograft.training import devices
 from radiograft.training.activation_cache import CachedActivations, cache_activations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images, with_views
+from radiograft.training.datasets import (
+    TrainingData,
+    data_from_activations,
+    data_from_images,
+    fit_covariates,
+    with_patient_data,
+    with_views,
+)
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.trainer import TrainConfig, train
+from tests.helpers.fused import network_for
 from tests.helpers.studies import dual_network
 
 BATCH = 8
@@ -174,6 +182,22 @@ def dual_view(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> d
         return trained(cut.suffix, training_data, strategy, folder, FULL)
 
 
+def on_patient_data(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains on cached activations and patient data, which bypass the frozen layers."""
+    data = with_patient_data(data, fit_covariates(data, ["age", "sex", "view"]))
+    with strategy.scope():
+        model = network_for(data, dropout=0.0)  # each device would drop other values
+        unfreeze_from(model, "conv")
+        cut = split_model(model, "conv")
+        prefix = Predictor(cut.prefix, strategy)
+        training, validation = (
+            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
+            for part, views in (("train", 2), ("validation", 0))
+        )
+        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        return trained(cut.suffix, training_data, strategy, folder, FULL)
+
+
 def branched(size: int, channels: int, labels: int) -> keras.Model:
     image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -236,6 +260,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "streamed": lambda strategy, _: streamed(strategy),
         "heat_maps": lambda strategy, _: heat_maps(strategy, data),
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
+        "on_patient_data": lambda strategy, folder: on_patient_data(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
         "dual_view": lambda strategy, folder: dual_view(strategy, folder, data),

@@ -18,10 +18,11 @@ from radiograft.data.color import stored_modes
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.files import sort_for_reading
 from radiograft.imaging.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from radiograft.imaging.geometry import ImageInput
+from radiograft.models.lateral import has_lateral
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess.task import check_loaded_image
+from radiograft.training.datasets import encode_rows
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +55,26 @@ class ArchivePredictions(NamedTuple):
     modes: dict[str, int]
 
 
+class _Sample(NamedTuple):
+    """MD5 and pixels of an image, uint8 [size, size, channels], and encoded patient data if the model reads them."""
+
+    md5: str
+    pixels: np.ndarray
+    patient: np.ndarray | None
+
+
 class _Images:
     """Iterates over the usable images of catalog rows, and records which rows are used."""
 
-    def __init__(self, rows: pd.DataFrame, target: ImageInput, policy: DataPolicy) -> None:
-        self._rows, self._target, self._policy = rows, target, policy
+    def __init__(self, rows: pd.DataFrame, spec: ModelSpec, policy: DataPolicy) -> None:
+        self._rows, self._target, self._policy = rows, spec.image_input, policy
+        self._further = encode_rows(rows, spec.covariates) if spec.covariates else None
         self.used: list[int] = []
         self.reasons: dict[str, str] = {}
         self.modes: Counter[str] = Counter()
 
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields md5 and pixels, uint8 [size, size, channels]."""
+    def __iter__(self) -> Iterator[_Sample]:
+        """Yields the usable images in the order of the rows."""
         loaded_images = decode_rows(self._rows, self._target)
         for position, (row, loaded) in enumerate(zip(self._rows.itertuples(), loaded_images, strict=True)):
             status = check_loaded_image(loaded, self._policy, self._target)
@@ -73,7 +83,7 @@ class _Images:
                 continue
             self.used.append(position)
             self.modes[status.mode] += status.mode not in ("", *stored_modes(self._target.channels))
-            yield str(row.md5), loaded.image
+            yield _Sample(str(row.md5), loaded.image, None if self._further is None else self._further[position])
 
 
 def predict_archive(
@@ -102,7 +112,7 @@ def predict_archive(
         FileNotFoundError, ValueError: an archive of images is missing or corrupt, or no image can be used.
     """
     rows = sort_for_reading(rows)
-    images = _Images(rows, spec.image_input, policy)
+    images = _Images(rows, spec, policy)
     scores = [_predict_batch(batch, predictor, corruption_set, seed) for batch in _batches(iter(images))]
     if not scores:
         raise ValueError(f"the archive must hold images that can be used, got none of {len(rows)}")
@@ -125,21 +135,24 @@ def variants(corruption_set: str) -> list[tuple[str, int]]:
     return list(itertools.product(CORRUPTIONS[corruption_set], SEVERITIES)) if corruption_set else []
 
 
-def _batches(images: Iterator[tuple[str, np.ndarray]]) -> Iterator[list[tuple[str, np.ndarray]]]:
+def _batches(images: Iterator[_Sample]) -> Iterator[list[_Sample]]:
     return iter(lambda: list(itertools.islice(images, BATCH_SIZE)), [])
 
 
-def _predict_batch(
-    batch: Sequence[tuple[str, np.ndarray]], predictor: Predictor, corruption_set: str, seed: int
-) -> np.ndarray:
+def _predict_batch(batch: Sequence[_Sample], predictor: Predictor, corruption_set: str, seed: int) -> np.ndarray:
     """Returns float32 [1 + variants, images, labels]: the images as they are, then each variant."""
-    scores = [_predict(predictor, [pixels for _, pixels in batch])]
+    patients = [sample.patient for sample in batch if sample.patient is not None]
+    scores = [_predict(predictor, [sample.pixels for sample in batch], patients)]
     for name, severity in variants(corruption_set):
         parameter = CORRUPTIONS[corruption_set][name][severity - 1]
-        scores.append(_predict(predictor, [corrupt(pixels, name, parameter, md5, seed) for md5, pixels in batch]))
+        changed = [corrupt(sample.pixels, name, parameter, sample.md5, seed) for sample in batch]
+        scores.append(_predict(predictor, changed, patients))
     return np.stack(scores)
 
 
-def _predict(predictor: Predictor, images: Sequence[np.ndarray]) -> np.ndarray:
+def _predict(predictor: Predictor, images: Sequence[np.ndarray], patients: Sequence[np.ndarray]) -> np.ndarray:
+    pixels = np.stack(images)
+    lateral = [np.zeros_like(pixels)] if has_lateral(predictor.model) else []  # archives are read image by image
+    inputs = (pixels, *lateral, np.stack(patients)) if patients else pixels
     # `batch` leaves the number of images open, so that a smaller last batch does not retrace the graph.
-    return predictor.predict(tf.data.Dataset.from_tensor_slices(np.stack(images)).batch(BATCH_SIZE))
+    return predictor.predict(tf.data.Dataset.from_tensor_slices(inputs).batch(BATCH_SIZE))

@@ -42,19 +42,24 @@ class TrainingData(NamedTuple):
     validation_truth: np.ndarray
 
 
-def with_patient_data(data: Shards, covariates: Sequence[Covariate]) -> Shards:
-    """Returns the shards with encoded patient data as a further input; without covariates the shards themselves.
+def encode_rows(rows: pd.DataFrame, covariates: Sequence[Covariate]) -> np.ndarray:
+    """Returns the encoded patient data of catalog rows, see `encode_covariates`.
 
     A column that the catalog does not have is missing for all images.
     """
-    if not covariates:
-        return data
-    nothing = pd.Series(None, data.rows.index, "string")
+    nothing = pd.Series(None, rows.index, "string")
     values = {
-        each.name: data.rows.get(covariate_column(each.name), nothing.astype("Float64") if each.is_numeric else nothing)
+        each.name: rows.get(covariate_column(each.name), nothing.astype("Float64") if each.is_numeric else nothing)
         for each in covariates
     }
-    return dataclasses.replace(data, further={PATIENT_INPUT: encode_covariates(covariates, values)})
+    return encode_covariates(covariates, values)
+
+
+def with_patient_data(data: Shards, covariates: Sequence[Covariate]) -> Shards:
+    """Returns the shards with encoded patient data as a further input; without covariates the shards themselves."""
+    if not covariates:
+        return data
+    return dataclasses.replace(data, further={PATIENT_INPUT: encode_rows(data.rows, covariates)})
 
 
 def with_views(data: Shards, lateral: bool) -> Shards:

@@ -14,8 +14,10 @@ from radiograft.config.data_policy import DataPolicy
 from radiograft.external.prediction import predict_archive
 from radiograft.imaging.corruptions import CORRUPTIONS, corrupt
 from radiograft.models import artifact
+from radiograft.models.covariates import Covariate
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
+from tests.helpers.fused import fused_network
 from tests.helpers.images import encode
 from tests.helpers.killed_stage import small_network
 
@@ -114,3 +116,17 @@ def test_predict_archive_color_images_are_converted_for_gray_model_and_counted(
     assert predicted.modes == {"RGB": 1}
     color, gray = predicted.predictions["score:Mass"]
     assert color == pytest.approx(gray, abs=1e-5)
+
+
+def test_predict_archive_reads_patient_data_of_each_image(pixels: np.ndarray, tmp_path: Path) -> None:
+    """An unreadable image must not shift the patient data of the others."""
+    age = Covariate("age", mean=50.0, deviation=20.0)
+    spec = ModelSpec(SIZE, LABELS, "efficientnet_lite0", "none", "", "fine_tuning", covariates=(age,))
+    model = fused_network((SIZE, SIZE, 1), (2, 1), len(LABELS))
+    contents = {f"{n}.png": b"broken" if n == 1 else encode(pixels[n]) for n in range(4)}
+    rows = catalog(tmp_path, contents).assign(age=[70.0, 20.0, np.nan, 30.0])
+    predictor = Predictor(model, tf.distribute.get_strategy())
+    predicted = predict_archive(rows, ["Mass"], spec, predictor, DataPolicy())
+    patient = tf.constant([[[1.0], [1.0]], [[0.0], [0.0]], [[1.0], [-1.0]]])
+    expected = model([tf.constant(pixels[[0, 2, 3]][..., np.newaxis]), patient])
+    np.testing.assert_allclose(predicted.predictions["score:Mass"], expected[:, 1], atol=1e-5)

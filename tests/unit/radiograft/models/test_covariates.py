@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from radiograft.models import artifact
 from radiograft.models.covariates import Covariate, encode_covariates, input_shape
 from radiograft.models.graph_split import pool_before_concat, split_model
-from radiograft.models.heads import attach_classifier, build_classifier, build_patient_input
+from radiograft.models.heads import build_patient_input
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
+from tests.helpers.fused import fused_network
 from tests.helpers.images import encode, noise
 from tests.helpers.networks import outputs
 
@@ -41,18 +42,8 @@ def images() -> tf.Tensor:
     return tf.constant(np.stack([noise(32, seed)[..., None] for seed in range(3)]))
 
 
-def small_network(dropout: float = 0.5) -> keras.Model:
-    """A network whose pooled features and patient data both reach the hidden layer."""
-    keras.utils.set_random_seed(1)
-    image = keras.Input((32, 32, 1), dtype="uint8", name="picture")
-    scaled = keras.layers.Rescaling(1 / 255, dtype="float32", name="normalised")(image)
-    frozen = keras.layers.Conv2D(4, 3, strides=8, activation="relu", name="frozen")(scaled)
-    tuned = keras.layers.Conv2D(5, 1, activation="relu", name="conv")(frozen)
-    features = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pooled")(tuned), name="net_features")
-    vector = build_patient_input(input_shape(COVARIATES), dropout, seed=0)
-    width = features.output.shape[-1] + vector.output.shape[-1]
-    classifier = build_classifier(width, 1, dense_units=6, dropout=0.0, l2=0.0, seed=0)
-    return attach_classifier(features, classifier, vector)
+def small_network() -> keras.Model:
+    return fused_network((32, 32, 1), input_shape(COVARIATES), labels=1)
 
 
 def test_encode_known_and_missing_values_are_literal() -> None:

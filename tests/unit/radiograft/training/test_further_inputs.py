@@ -14,11 +14,14 @@ from radiograft.config import FineTune
 from radiograft.config.training import Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.cut_offs import unfreeze_from
+from radiograft.models.graph_split import split_model
+from radiograft.models.predictor import Predictor
+from radiograft.training.activation_cache import cache_activations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import fit_covariates, with_patient_data
+from radiograft.training.datasets import data_from_activations, fit_covariates, with_patient_data
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.trainer import TrainConfig
-from tests.helpers.fused import fused_network
+from radiograft.training.trainer import TrainConfig, train
+from tests.helpers.fused import network_for
 
 BATCH = 8
 
@@ -71,7 +74,7 @@ def test_missing_patient_data_change_identity(data: Shards) -> None:
 def tuned(data: Shards, folder: Path, augmentation: str, checkpoints: str = "") -> keras.Model:
     """Fine-tunes from two cut-offs; both kinds of augmentation show the images as they are."""
     settings = FineTune(train_augmentation=augmentation, train_cached_augmentations=1, train_batch_size=BATCH)
-    network = fused_network(data)
+    network = network_for(data)
     unfreeze_from(network, "conv")
     config = TrainConfig("test", "sgd", 0.1, Recipe(), epochs=2, patience=9, logs=folder)
     context = SearchContext(settings, data, config, tf.distribute.get_strategy(), Checkpoints(checkpoints))
@@ -81,7 +84,7 @@ def tuned(data: Shards, folder: Path, augmentation: str, checkpoints: str = "") 
 
 def test_fine_tune_each_cached_trains_with_patient_data(data: Shards, tmp_path: Path) -> None:
     """The second cut-off reads activations that the bridge computed, without patient data."""
-    before, network = fused_network(data).get_layer("classifier_dense"), tuned(data, tmp_path, "cached")
+    before, network = network_for(data).get_layer("classifier_dense"), tuned(data, tmp_path, "cached")
     after = network.get_layer("classifier_dense")
     patient_rows = slice(5, None)
     assert np.abs(after.get_weights()[0][patient_rows] - before.get_weights()[0][patient_rows]).max() > 1e-4
@@ -95,3 +98,36 @@ def test_fine_tune_each_interrupted_gives_the_same_weights(data: Shards, tmp_pat
     resumed = tuned(data, tmp_path / "c", "cached", uri).get_weights()
     for one, two in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_training_on_cached_activations_matches_training_on_images(data: Shards, tmp_path: Path) -> None:
+    """The same images and patient data in the same order; the input dropout draws the same values."""
+    suffix_of, whole = network_for(data), network_for(data)
+    for model in (suffix_of, whole):
+        unfreeze_from(model, "conv")
+    cut = split_model(suffix_of, "conv")
+    prefix = Predictor(cut.prefix, tf.distribute.get_strategy())
+    options = {"views": 0, "batch_size": 7, "seed": 0}
+    cached, held_out = (
+        cache_activations(prefix, data, split, folder=tmp_path / split, **options) for split in ("train", "validation")
+    )
+    on_activations = data_from_activations(cached, held_out, BATCH, seed=0, replicas=1)
+    config = TrainConfig("test", "sgd", 0.1, Recipe(), epochs=2, patience=9, logs=tmp_path)
+    strategy, none = tf.distribute.get_strategy(), Checkpoints("")
+    train(cut.suffix, on_activations, config, strategy, none)
+
+    images = np.concatenate(list(data.images("train", 7).as_numpy_iterator()))
+    (patient,), size = data.further_of("train"), len(images) // BATCH * BATCH
+    orders = [np.random.default_rng([0, epoch]).permutation(len(images))[:size] for epoch in range(2)]
+    stream = tf.data.Dataset.from_tensor_slices(
+        tuple(np.concatenate([part[order] for order in orders]) for part in (images, patient, cached.truth))
+    ).batch(BATCH)
+    as_images = on_activations._replace(
+        batches=lambda _: stream.map(lambda image, values, truth: ((image, values), truth)),
+        validation=data.inputs("validation", BATCH),
+    )
+    train(whole, as_images, config, strategy, none)
+    for one, two in zip(suffix_of.trainable_weights, whole.trainable_weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=2e-3)  # activations have half precision
+    trained, initial = (model.get_layer("conv").get_weights()[0] for model in (whole, network_for(data)))
+    assert np.abs(trained - initial).max() > 1e-3

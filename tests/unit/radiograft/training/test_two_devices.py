@@ -37,7 +37,7 @@ def run_works(shards: Path, out: Path, *works: str) -> Results:
 
 CASES = [
     *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
-    *("on_joined_features", "fine_tuned"),
+    *("on_joined_features", "on_patient_data", "fine_tuned"),
 ]
 
 

@@ -171,6 +171,18 @@ def test_predict_unknown_version_fails(models: Models, tmp_path: Path) -> None:
     assert "has no version 9" in _error(models("predict", "9", str(tmp_path / "film.png")))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("age", "--patient-data must be NAME=VALUE,... with each name once, got 'age'"),
+        ("age=3", "patient data must be empty for this model, which has none, got 'age'"),
+    ],
+)
+def test_predict_invalid_patient_data_fails(models: Models, tmp_path: Path, given: str, message: str) -> None:
+    (tmp_path / "film.png").write_bytes(encode(noise(40)))
+    assert message in _error(models("predict", "1", str(tmp_path / "film.png"), "--patient-data", given))
+
+
 def test_list_empty_registry_fails(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["models", "list", "--registry", str(tmp_path / "nowhere")])
     assert _error(result) == f"{MODEL} has no versions in {tmp_path}/nowhere; choose another model with --model"
