@@ -24,7 +24,7 @@ from radiograft.stages.publish import task as publish
 from tests.helpers.nih_source import put
 from tests.helpers.stages import run_extract_features, run_fine_tune
 
-PATIENTS, SIZE = 240, 64
+PATIENTS, SIZE = 200, 64
 LABEL = "Pneumonia"
 SAMPLES, SEED = 500, 0
 

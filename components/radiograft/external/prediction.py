@@ -18,6 +18,7 @@ from radiograft.data.color import stored_modes
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.files import sort_for_reading
 from radiograft.imaging.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from radiograft.models.lateral import has_lateral
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess.task import check_loaded_image
@@ -150,6 +151,8 @@ def _predict_batch(batch: Sequence[_Sample], predictor: Predictor, corruption_se
 
 
 def _predict(predictor: Predictor, images: Sequence[np.ndarray], patients: Sequence[np.ndarray]) -> np.ndarray:
-    inputs = (np.stack(images), np.stack(patients)) if patients else np.stack(images)
+    pixels = np.stack(images)
+    lateral = [np.zeros_like(pixels)] if has_lateral(predictor.model) else []  # archives are read image by image
+    inputs = (pixels, *lateral, np.stack(patients)) if patients else pixels
     # `batch` leaves the number of images open, so that a smaller last batch does not retrace the graph.
     return predictor.predict(tf.data.Dataset.from_tensor_slices(inputs).batch(BATCH_SIZE))

@@ -37,7 +37,8 @@ class Source(NamedTuple):
         rows: One row per image, sorted by the unique `image_id`, with the columns image_id, uri, md5, bytes,
             patient_id, view, age (years), sex and official. Unknown values are missing. `official` is the dataset's
             own split: `train_val` (ingest draws the validation patients from it), `train`, `validation`, `test`, or
-            missing. Columns of `covariate_cells` follow.
+            missing. Columns of `covariate_cells` follow, and if the dataset names studies study_id, unique
+            within a patient.
         findings: One column per finding, with the index of `rows`: 1.0 present, 0.0 absent, NaN unknown. An image
             labeled as normal has 1.0 in `No Finding` only.
         excluded: `image_id` and `reason` of every excluded image, row or box.

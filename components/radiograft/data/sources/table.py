@@ -134,7 +134,7 @@ class ParsedTable(NamedTuple):
 
     `rows` has the columns image (as written in the table), patient_id ("" if unknown), view, age, sex, official, reader
     ("" if unknown, missing if the rows of an image are parts of one reading), those of `covariate_cells` and, if the
-    table has it, manufacturer.
+    table has them, manufacturer and study_id.
     Values of `findings` are 1.0, 0.0, `label_cells.UNKNOWN` and, if the row says nothing, NaN.
     """
 

@@ -18,6 +18,7 @@ from radiograft.config.training import Recipe
 from radiograft.data.catalog import Catalog
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.view_comparison import compare_views, exchange_patients
+from radiograft.explain.class_activation import HeatMaps
 from radiograft.models import artifact
 from radiograft.models.cut_offs import last_convolution, unfreeze_from
 from radiograft.models.graph_split import split_model
@@ -263,6 +264,14 @@ def test_dual_network_with_patient_data_reads_image_lateral_and_patient_in_this_
     joined = split.suffix([*parts, *data.further_of("test")]).numpy()
     np.testing.assert_allclose(joined, expected, atol=1e-6)
     assert len(np.unique(expected)) == len(expected)
+
+
+def test_heat_maps_of_a_dual_network_show_the_frontal_branch_and_leave_it_intact(data: Shards, tmp_path: Path) -> None:
+    network = dual_network(data)
+    images = np.concatenate([frontal for frontal, _ in data.images("test", BATCH).as_numpy_iterator()])
+    maps = HeatMaps(network, ONE_DEVICE, blocks=("frozen", "conv", "deeper")).grad_cam(images, 0)
+    assert maps.shape == (STUDIES["test"], 32, 32)
+    network.save(tmp_path / "network.keras")
 
 
 def test_exchange_patients_gives_each_row_another_patient() -> None:
