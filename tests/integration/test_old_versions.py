@@ -97,6 +97,13 @@ def test_predict_old_version_equals_its_signature(registry: Path, tmp_path: Path
     assert pd.isna(table["positive"].iloc[1])
 
 
+def test_screen_old_version_raises_because_it_has_no_flag(models: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "film.png").write_bytes(encode(noise(40)))
+    result = models("screen", "1", str(tmp_path))
+    assert result.exit_code == 1
+    assert "must have an out-of-distribution flag, got none: train it with ood_percentile=99" in result.output
+
+
 def test_read_spec_of_old_version_names_its_tensors(registry: Path) -> None:
     spec = ModelSpec.read(registry / MODEL / "1" / versions.EXTRA_ASSETS)
     assert (spec.tensors.pooling, spec.tensors.probabilities) == ("pooled", "probabilities")
