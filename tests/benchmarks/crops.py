@@ -1,4 +1,4 @@
-"""One epoch of the local branch of an attention-guided network: cached activations compared with online augmentation."""
+"""One epoch of the local branch of an attention-guided network: cached activations compared with online crops."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def measure(work: Path) -> list[Row]:
         theirs += fit(online, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
         f"Local branch of an attention-guided DenseNet-121 at {SIZE} px, crops of images of {films.SIDE} px, from "
-        f"{CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. Theirs: both branches with online augmentation, "
-        f"median of {len(theirs)} epochs. Ours: the layers after the cut-off on cached activations, median of "
-        f"{len(ours)} epochs."
+        f"{CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. Theirs: both branches with online "
+        f"augmentation, median of {len(theirs)} epochs. Ours: the layers after the cut-off on cached activations, "
+        f"median of {len(ours)} epochs."
     )
     return [Row.speedup("crops", statistics.median(ours), statistics.median(theirs), floor=None, how=how)]
 

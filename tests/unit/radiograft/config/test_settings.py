@@ -351,6 +351,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "evaluate_ordered_classes": False,
         "image_augmentation": "poster",
         "image_channels": "auto",
+        "image_crop_size": 0,
         "image_gray_range": "auto",
         "image_resize": "stretch",
         "image_size": 64,
