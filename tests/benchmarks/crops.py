@@ -23,7 +23,7 @@ from tests.benchmarks import films
 from tests.benchmarks.epoch import BATCH_SIZE, CUT_OFF, fit
 from tests.benchmarks.row import Row
 
-SIZE = films.SIDE // 2  # of what both branches read
+SIZE = 128  # of what both branches read
 CACHED_EPOCHS, ONLINE_EPOCHS = 10, 1  # per turn
 TURNS = 2
 
