@@ -44,7 +44,7 @@ def branch_input(network: keras.Model) -> keras.KerasTensor:
 def insert(part: keras.Model, inputs: keras.KerasTensor | list[keras.KerasTensor], name: str) -> keras.KerasTensor:
     """Applies a network's operations to tensors of another graph, one by one, so that the graph stays flat.
 
-    Operations that are not layers are renamed `<name>_<number>`: Keras renumbers them in each process, so that they
+    Operations that are no layers are renamed `<name>_<number>`: Keras numbers them from 0 in each process, so that they
     could have the names of others that were loaded from a file.
     """
     outputs = part.call(inputs)

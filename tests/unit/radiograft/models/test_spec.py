@@ -11,7 +11,7 @@ import pytest
 
 from radiograft.backbones.spec import CAFFE
 from radiograft.imaging.geometry import ImageInput
-from radiograft.models.spec import ModelSpec, TensorInfo, TensorNames
+from radiograft.models.spec import FILE, ModelSpec, TensorInfo, TensorNames
 
 SPEC = ModelSpec(
     image_size=64,
@@ -180,3 +180,15 @@ def test_read_contract_without_channels_is_gray(tmp_path: Path) -> None:
     """Fails if a version that was published before models of color existed cannot be served."""
     (tmp_path / "contract.json").write_text(json.dumps(OLD))
     assert ModelSpec.read(tmp_path).channels == 1
+
+
+def test_read_contract_without_branches_is_global(tmp_path: Path) -> None:
+    SPEC.write(tmp_path)
+    written = json.loads((tmp_path / FILE).read_text())
+    assert written["branches"] == "global"
+    (tmp_path / FILE).write_text(json.dumps({**written, "branches": "three"}))
+    with pytest.raises(ValueError, match="branches must be global or attention_guided, got 'three'"):
+        ModelSpec.read(tmp_path)
+    del written["branches"]
+    (tmp_path / FILE).write_text(json.dumps(written))
+    assert ModelSpec.read(tmp_path).branches == "global"
