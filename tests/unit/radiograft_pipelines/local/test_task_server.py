@@ -150,5 +150,5 @@ def test_task_ends_when_its_run_is_killed(tmp_path: Path) -> None:
 
 
 def test_modules_of_server_include_every_stage() -> None:
-    stages = {path.parent.name for path in (ROOT / "components/radiograft/stages").glob("*/task.py")}
+    stages = {path.parent.name for path in (ROOT / "components/radiograft/stages").glob("*/component.py")}
     assert {name.split(".")[2] for name in (*FIRST_MODULES, *MODULES) if name.startswith("radiograft.")} == stages
