@@ -73,7 +73,7 @@ def test_resolve_form_invalid_field_raises(fields: dict[str, str], message: str)
 
 
 def test_resolve_form_unknown_preset_raises_with_presets() -> None:
-    with pytest.raises(FileNotFoundError, match="settings must be a file or one of chestxray14, demo"):
+    with pytest.raises(FileNotFoundError, match="settings must be a file or one of blood_cells, chestxray14, demo, "):
         resolve_form(NEEDED | {"settings": "chestxray"}, "transfer_learning")
 
 
