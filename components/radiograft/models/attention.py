@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from radiograft.models.keras_internals import iter_layers, producing_layer
+
 THRESHOLD = 0.7  # AG-CNN
 SHRUNK = "shrunk"  # layer whose output the global branch reads if images are stored at a larger size
 
@@ -37,8 +39,8 @@ def shrink(image: keras.KerasTensor, size: int) -> keras.KerasTensor:
 
 def branch_input(network: keras.Model) -> keras.KerasTensor:
     """Returns the image that the global branch reads, uint8 [n, size, size, channels]."""
-    names = {layer.name for layer in network.layers}
-    return network.get_layer(SHRUNK).output if SHRUNK in names else network.input
+    read = (tensor for _, inputs in iter_layers(network) for tensor in inputs)  # the layer may serve other graphs too
+    return next((tensor for tensor in read if producing_layer(tensor).name == SHRUNK), network.input)
 
 
 def insert(part: keras.Model, inputs: keras.KerasTensor | list[keras.KerasTensor], name: str) -> keras.KerasTensor:

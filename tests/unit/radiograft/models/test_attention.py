@@ -16,6 +16,7 @@ from scipy import ndimage
 from radiograft.imaging.decode import decode, encode_png
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models import attention, branches
+from radiograft.models.backbone import build_backbone
 from radiograft.models.spec import DEFAULT_NAMES
 from tests.helpers import squares
 
@@ -96,6 +97,16 @@ def test_shrink_equals_resize_of_preprocess() -> None:
     image = keras.Input((SIDE, SIDE, 3), dtype="uint8")
     network = keras.Model(image, attention.shrink(image, SIZE))
     np.testing.assert_array_equal(network(IMAGES), resized_files())
+
+
+def test_branch_input_of_a_shrinking_backbone_is_the_shrunk_image() -> None:
+    """The layer that shrinks is also part of the graph in which it was built."""
+    backbone = build_backbone("efficientnet_lite0", "none", image_size=SIZE, channels=3, stored_size=SIDE)
+    shrunk = keras.Model(backbone.input, attention.branch_input(backbone))
+    np.testing.assert_array_equal(shrunk(IMAGES), resized_files())
+    copy = branches.copy_branch(backbone, "local_")
+    expected = backbone(IMAGES, training=False)
+    np.testing.assert_allclose(copy(resized_files(), training=False), expected, atol=1e-5)
 
 
 def test_cut_whole_image_equals_resize_of_preprocess() -> None:
