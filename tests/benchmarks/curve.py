@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +20,11 @@ from radiograft.models.predictor import Predictor
 from radiograft.training import linear_probes
 from tests.benchmarks import films
 from tests.benchmarks.row import Row
-from tests.benchmarks.timing import processor_seconds, seconds, taking_turns
+from tests.benchmarks.timing import seconds, taking_turns
 
 FITTED = 400  # images; the curve predicts the rest of the training split
 BATCH_SIZE = 32
 REPEATS = 3
-BACKBONE_REPEATS = 1  # 18 backbones
 TIMED_PASSES = 5
 FLOOR = 1.25
 
@@ -35,10 +35,7 @@ def measure(work: Path) -> list[Row]:
     backbone = build_backbone("densenet121", "none", "", films.SIDE)
     images, truth = data.images("train", BATCH_SIZE), data.truth("train")
     names = list(get_backbone("densenet121").taps)
-    curve = curve_of(backbone, names, images, truth)
-    # A first call warms up the kernels for both sides.
-    build_feature_extractor(backbone).predict(images.take(1), verbose=0)
-    ours, theirs = taking_turns(curve, lambda: build_feature_extractor(backbone).predict(images, verbose=0), REPEATS)
+    ours, theirs = _compare(backbone, names, images, truth, REPEATS)
     how = (
         f"DenseNet-121 at {films.SIDE} px, {len(truth)} images. Theirs: model.predict with global "
         f"pooling. Ours: one pass with {len(names)} tapped layers and fused batch normalization; classifiers fitted on "
@@ -60,39 +57,40 @@ def measure(work: Path) -> list[Row]:
     ]
 
 
-def curve_of(
-    backbone: keras.Model, names: list[str], images: tf.data.Dataset, truth: np.ndarray
-) -> Callable[[], object]:
-    """Returns a function that computes the cut-off curve: one pass with all taps, classifiers, predictions."""
+def measure_backbones(work: Path) -> list[Row]:
+    """Measures processor seconds of the curve and of a plain pass once for each backbone, with its taps."""
+    data = Shards.read(films.shards(work))
+    images, truth = data.images("train", BATCH_SIZE), data.truth("train")
+    how = (
+        f"The cut-off curve of each backbone at {films.SIDE} px, {len(truth)} images, classifiers fitted on {FITTED}. "
+        "Theirs: one pass of model.predict with global pooling. Processor time of one call."
+    )
+    rows = []
+    for name in list_backbones():
+        backbone, names = build_backbone(name, "none", "", films.SIDE), list(get_backbone(name).taps)
+        ours, theirs = _compare(backbone, names, images, truth, repeats=1, clock=time.process_time)
+        title = f"curve {name} ({len(names)} layers)"
+        rows.append(Row.cost(title, ours, theirs, floor=FLOOR, unit="CPU s", how=how))
+        keras.backend.clear_session()
+    return rows
 
-    def curve() -> np.ndarray:
+
+def _compare(
+    backbone: keras.Model,
+    names: list[str],
+    images: tf.data.Dataset,
+    truth: np.ndarray,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float]:
+    """Returns the median seconds of the curve over the named layers and of a plain pass through the backbone."""
+
+    def curve() -> None:
         model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
         features = Predictor(model, strategy).predict(images)
         fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
-        return fitted.predict(features[FITTED:])
+        fitted.predict(features[FITTED:])
 
-    return curve
-
-
-def measure_backbones(work: Path) -> list[Row]:
-    """Measures processor seconds of the curve and of a plain pass for each backbone, with its input size and taps."""
-    data = Shards.read(films.shards(work))
-    images, truth = data.images("train", BATCH_SIZE), data.truth("train")
-    return [_measure_backbone(name, images, truth) for name in list_backbones()]
-
-
-def _measure_backbone(name: str, images: tf.data.Dataset, truth: np.ndarray) -> Row:
-    backbone, names = build_backbone(name, "none", "", films.SIDE), list(get_backbone(name).taps)
+    # A first call warms up the kernels for both sides.
     build_feature_extractor(backbone).predict(images.take(1), verbose=0)
-    ours, theirs = taking_turns(
-        curve_of(backbone, names, images, truth),
-        lambda: build_feature_extractor(backbone).predict(images, verbose=0),
-        BACKBONE_REPEATS,
-        processor_seconds,
-    )
-    keras.backend.clear_session()
-    how = (
-        f"The cut-off curve of each backbone at {films.SIDE} px, {len(truth)} images, classifiers fitted on {FITTED}. "
-        f"Theirs: one pass of model.predict with global pooling. Median of {BACKBONE_REPEATS}, processor time."
-    )
-    return Row.cost(f"curve {name} ({len(names)} layers)", ours, theirs, floor=FLOOR, unit="CPU s", how=how)
+    return taking_turns(curve, lambda: build_feature_extractor(backbone).predict(images, verbose=0), repeats, clock)

@@ -10,28 +10,21 @@ from typing import Any
 import keras
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Returns the wall-clock seconds of one call."""
-    start = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Returns the wall-clock seconds of one call; with `time.process_time` those of all processors."""
+    start = clock()
     work()
-    return time.perf_counter() - start
-
-
-def processor_seconds(work: Callable[[], object]) -> float:
-    """Returns the processor seconds of one call, summed over the threads of this process."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+    return clock() - start
 
 
 def taking_turns(
     ours: Callable[[], object],
     theirs: Callable[[], object],
     repeats: int,
-    measure: Callable[[Callable[[], object]], float] = seconds,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
     """Returns the median seconds of each; the calls alternate, so that changes in the machine's load affect both."""
-    pairs = [(measure(ours), measure(theirs)) for _ in range(repeats)]
+    pairs = [(seconds(ours, clock), seconds(theirs, clock)) for _ in range(repeats)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 

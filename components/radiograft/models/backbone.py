@@ -105,27 +105,26 @@ def build_backbone(
     """
     spec = get_backbone(name)
     spec.check_image_size(image_size)
-    source = "none" if random_weights and weights == "imagenet" else weights  # the same network; nothing to download
-    build, pretrained, chosen = _pretrained(spec, source, md5, normalization)
+    build, pretrained, chosen = _pretrained(spec, weights, md5, normalization, random_weights)
     check_colors(chosen, weights, channels)
     _, normalized = normalized_input(image_size, chosen, channels=channels, stored_size=stored_size)
     network = build(include_top=False, weights=None, input_tensor=normalized)
     model = keras.Model(network.inputs[0], network.output, name=name)  # the constructor may have copied the whole graph
-    if pretrained is not None and not random_weights:
+    if pretrained is not None:
         model.set_weights(pretrained.get_weights())
     return model
 
 
 def _pretrained(
-    spec: BackboneSpec, weights: str, md5: str, normalization: str
+    spec: BackboneSpec, weights: str, md5: str, normalization: str, random_weights: bool
 ) -> tuple[Build, keras.Model | None, Normalization]:
-    """Returns the constructor, the network with pretrained weights or None, and what these expect of the input.
+    """Returns the constructor, the network with pretrained weights or None, and what the weights expect of the input.
 
     The weights have the same order as in the flat graph.
     """
     if weights in ("none", "imagenet"):
         given = NORMALIZATIONS.get(normalization, spec.normalization).for_channels(3)
-        return spec.build, _imagenet(spec) if weights == "imagenet" else None, given
+        return spec.build, _imagenet(spec) if weights == "imagenet" and not random_weights else None, given
     with open_weights(weights, md5) as path:
         try:
             fitted, chosen = load_pretrained(spec, path, normalization)
@@ -133,7 +132,7 @@ def _pretrained(
             raise ValueError(
                 f"model_weights must fit {spec.name} without its classifier, {weights} does not: {error}"
             ) from error
-    return fitted.build, fitted.fit.network, chosen
+    return fitted.build, None if random_weights else fitted.fit.network, chosen
 
 
 def _imagenet(spec: BackboneSpec) -> keras.Model:

@@ -199,9 +199,7 @@ def _to_json(results: ExternalResults) -> bytes:
 def _print_results(results: ExternalResults) -> None:
     from radiograft.external.archive import OTHER_CLASS
 
-    table = Table(
-        Column("label", no_wrap=True), "internal test AUROC", "external AUROC", "loss", box=None, pad_edge=False
-    )
+    table = _table("label", "internal test AUROC", "external AUROC", "loss")
     comparison = results["comparison"]
     rows = dict(comparison["labels"])
     if comparison["mean"] and len(rows) > 1:
@@ -234,9 +232,7 @@ def _print_classes(results: ExternalResults) -> None:
     """Prints the metrics of exclusive classes on both sets, each beside its baseline."""
     from radiograft.reporting.classes import class_rows
 
-    table = Table(
-        Column("metric", no_wrap=True), "internal test", "baseline", "external", "baseline", box=None, pad_edge=False
-    )
+    table = _table("metric", "internal test", "baseline", "external", "baseline")
     for inside, outside in zip(class_rows(results["internal"]), class_rows(results["metrics"]), strict=True):
         values = (inside.estimate, inside.baseline, outside.estimate, outside.baseline)
         table.add_row(inside.name, *(format_interval(each["value"], each["low"], each["high"]) for each in values))
@@ -244,7 +240,12 @@ def _print_classes(results: ExternalResults) -> None:
 
 
 def _print_robustness(robustness: Mapping[str, Any]) -> None:
-    table = Table(Column("corruption", no_wrap=True), *map(str, robustness["severities"]), box=None, pad_edge=False)
+    table = _table("corruption", *map(str, robustness["severities"]))
     for name, values in {"mean": robustness["mean"], **robustness["corruptions"]}.items():
         table.add_row(name, *("-" if each["value"] is None else f"{each['value']:.3f}" for each in values))
     console.print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    """Returns a table whose first column stays on one line in a narrow terminal."""
+    return Table(Column(first, no_wrap=True), *others, box=None, pad_edge=False)
