@@ -28,7 +28,7 @@ class Search(SeedSettings):
     search_trials: int = setting(40, "Maximum number of trials, over all workers.", unit="trials", low=1, high=10_000)
     search_hours: float = setting(
         0.0,
-        "Hours of training of each worker after which it starts no trial; 0 is no limit.",
+        "Hours of training of each worker after which it starts no trial; 0 does not limit them.",
         unit="h",
         low=0,
         high=1e4,

@@ -93,7 +93,7 @@ def _run_steps(steps: Sequence[Sequence[str]], folder: Path, console: Console) -
 
 
 def _start(step: Sequence[str], folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "radiograft.stages.search", str(folder), *step]
+    command = [sys.executable, "-m", "radiograft.search", str(folder), *step]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
 

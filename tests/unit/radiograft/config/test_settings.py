@@ -312,7 +312,18 @@ def test_all_settings_are_sorted_scalar_prefixed_and_documented() -> None:
     form = all_settings()
     assert list(form) == sorted(form)
     prefixes = {name.partition("_")[0] for name in form}
-    assert prefixes == {"data", "image", "model", "compare", "preprocess", "train", "evaluate", "gate", "publish"}
+    assert prefixes == {
+        "data",
+        "image",
+        "model",
+        "compare",
+        "preprocess",
+        "train",
+        "evaluate",
+        "gate",
+        "publish",
+        "search",
+    }
     assert all(type(field.default) in (bool, int, float, str) for field in form.values())
     assert all(len(field.metadata["help"]) > 10 for field in form.values())
 

@@ -18,9 +18,9 @@ from radiograft.config.base import Scalar
 from radiograft.config.resolution import fill_defaults, load_settings_file, resolve_trial
 from radiograft.data.shards.dataset import Shards
 from radiograft.registry.search_types import SearchResults
+from radiograft.search import finish, worker
+from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.stages.preprocess import task as preprocess
-from radiograft.stages.search import finish, task
-from radiograft.stages.search.runner import TrialInputs, TrialRunner
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.history import History
 from tests.helpers.minimal_run import three_layers
@@ -108,7 +108,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, catalog_folder: Path, sha
     """Eight trials over the settings of the classifier."""
     folder = tmp_path_factory.mktemp("searched")
     settings, inputs = settings_of(HEAD, search_trials=8), inputs_in(folder, catalog_folder, shards_folder)
-    task.run(settings, inputs)
+    worker.run(settings, inputs)
     return Searched(settings, inputs, folder / "out", finish.run(settings, inputs, folder / "out"))
 
 
@@ -143,7 +143,7 @@ def test_run_trials_of_classifier_read_no_image_after_the_first(
     inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(HEAD)
-    runner = task.build_runner(settings, inputs)
+    runner = worker.build_runner(settings, inputs)
     train_trial(runner, "feature_extraction", settings, "a")
     monkeypatch.setattr(Shards, "_records", lambda *_, **__: pytest.fail("an image was read"))
     other = resolve_trial(settings, {"model_dropout": 0.1, "train_feature_learning_rate": 0.1})
@@ -156,7 +156,7 @@ def test_fine_tuning_trials_share_activations_and_match_single_runs(
     """The optimizer does not change the key of the cache, so the second trial reads no image."""
     space = {"train_fine_tune_learning_rate": [0.001, 0.003], "optimizer": ["adam", "sgd"]}
     settings = settings_of(space)
-    runner = task.build_runner(settings, inputs)
+    runner = worker.build_runner(settings, inputs)
     first = train_trial(runner, "fine_tuning", settings, "a")
     other = resolve_trial(settings, {"train_optimizer": "sgd", "train_fine_tune_learning_rate": 0.001})
     with monkeypatch.context() as patch:
@@ -173,7 +173,7 @@ def test_fine_tuning_trial_with_other_augmentation_and_size_matches_single_run(
     """Both change what trials can share."""
     space = {"image_size": [32, 64], "image_augmentation.rotation_range": {"low": 0, "high": 40}}
     settings = settings_of(space)
-    runner = task.build_runner(settings, inputs)
+    runner = worker.build_runner(settings, inputs)
     train_trial(runner, "fine_tuning", settings, "a")
     trial = resolve_trial(settings, {"image_size": 64, "image_augmentation.rotation_range": 30.0})
     history = train_trial(runner, "fine_tuning", trial, "b")
@@ -186,7 +186,7 @@ def test_cut_off_trials_read_images_once_and_match_single_runs(
 ) -> None:
     """Activations at the deeper cut-off are computed from those at the shallower one."""
     settings = settings_of({"cut_off": ["stem_conv", "top_conv"]})
-    runner, reads = task.build_runner(settings, inputs), list[str]()
+    runner, reads = worker.build_runner(settings, inputs), list[str]()
     views = Shards.views
     monkeypatch.setattr(Shards, "views", lambda data, split, *rest: reads.append(split) or views(data, split, *rest))
     histories = {
@@ -205,21 +205,21 @@ def test_run_killed_in_a_trial_gives_undisturbed_result(
 ) -> None:
     settings = settings_of(HEAD, search_trials=2)
     kept = [inputs_in(tmp_path / name, catalog_folder, shards_folder) for name in ("undisturbed", "killed")]
-    task.run(settings, kept[0])
-    report, calls = task.StudyObserver.on_epochs, list[int]()
+    worker.run(settings, kept[0])
+    report, calls = worker.StudyObserver.on_epochs, list[int]()
 
-    def kill_once(observer: task.StudyObserver, history: History) -> None:
+    def kill_once(observer: worker.StudyObserver, history: History) -> None:
         calls.append(len(history.epochs))
         if len(calls) == 5:  # after the second epoch of the second trial
             raise KeyboardInterrupt
         report(observer, history)
 
-    monkeypatch.setattr(task.StudyObserver, "on_epochs", kill_once)
+    monkeypatch.setattr(worker.StudyObserver, "on_epochs", kill_once)
     with pytest.raises(KeyboardInterrupt):
-        task.run(settings, kept[1])
-    task.run(settings, kept[1])
+        worker.run(settings, kept[1])
+    worker.run(settings, kept[1])
     assert calls == [1, 2, 3, 1, 2, 2, 3]  # resumed after the second epoch
-    first, second = (task.open_study(settings, each).trials() for each in kept)
+    first, second = (worker.open_study(settings, each).trials() for each in kept)
     assert [(trial.params, trial.value, trial.intermediate_values) for trial in second] == [
         (trial.params, trial.value, trial.intermediate_values) for trial in first
     ]
@@ -227,8 +227,8 @@ def test_run_killed_in_a_trial_gives_undisturbed_result(
 
 def test_run_impossible_trial_fails_and_the_search_goes_on(inputs: TrialInputs) -> None:
     settings = settings_of({"cut_off": ["top_conv", "no_such_layer"]}, search_trials=5)
-    task.run(settings, inputs)
-    states = {trial.params["model_cut_off"]: trial for trial in task.open_study(settings, inputs).trials()}
+    worker.run(settings, inputs)
+    states = {trial.params["model_cut_off"]: trial for trial in worker.open_study(settings, inputs).trials()}
     assert states["top_conv"].state == TrialState.COMPLETE
     assert states["no_such_layer"].state == TrialState.FAIL
     assert "model_cut_off must be a layer" in states["no_such_layer"].user_attrs["error"]
@@ -292,19 +292,19 @@ def test_finish_writes_settings_report_and_study(searched: Searched) -> None:
     ids=str,
 )
 def test_search_strategy_auto_follows_the_space(space: object, strategy: str) -> None:
-    assert task.search_strategy(settings_of(space)) == strategy
+    assert worker.search_strategy(settings_of(space)) == strategy
 
 
 def test_search_strategy_impossible_raises() -> None:
     space = {"train_fine_tune_learning_rate": [0.1, 0.2]}
     with pytest.raises(ValueError, match="must not search train_fine_tune_learning_rate: use fine_tuning"):
-        task.search_strategy(settings_of(space, search_strategy="feature_extraction"))
+        worker.search_strategy(settings_of(space, search_strategy="feature_extraction"))
     with pytest.raises(ValueError, match="model_cut_off must be one layer in a search, got 'auto'"):
-        task.search_strategy(settings_of(space, model_cut_off="auto"))
+        worker.search_strategy(settings_of(space, model_cut_off="auto"))
 
 
 def test_search_rules_epochs_of_pruner_are_the_largest_searched(inputs: TrialInputs) -> None:
-    assert task.open_study(settings_of(HEAD), inputs).rules.max_epochs == 3
+    assert worker.open_study(settings_of(HEAD), inputs).rules.max_epochs == 3
     space = {**HEAD, "train_feature_epochs": [4, 9]}
-    rules = task.search_rules(settings_of(space), task.open_study(settings_of(HEAD), inputs).rules.monitor)
+    rules = worker.search_rules(settings_of(space), worker.open_study(settings_of(HEAD), inputs).rules.monitor)
     assert rules.max_epochs == 9

@@ -28,8 +28,8 @@ from radiograft.models.predictor import Predictor
 from radiograft.registry.production import utc_now
 from radiograft.registry.search_types import Finalist, Optimism, SearchResults, SearchTrial, SplitComparison
 from radiograft.reporting.search_report import render_search_report, summarize
-from radiograft.stages.search import task
-from radiograft.stages.search.runner import TrialInputs, TrialRunner
+from radiograft.search import worker
+from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.training.history import History
 from radiograft.training.search.study import ERROR, RESULT, SECONDS, SearchStudy
 from radiograft.training.tasks.base import AUROC, Monitor
@@ -67,11 +67,11 @@ def run(settings: Mapping[str, Scalar], inputs: TrialInputs, output: Path) -> Se
     Raises:
         RuntimeError: no trial is complete.
     """
-    study, runner = task.open_study(settings, inputs), task.build_runner(settings, inputs)
+    study, runner = worker.open_study(settings, inputs), worker.build_runner(settings, inputs)
     trials, monitor = study.trials(), study.rules.monitor
     rows = [_describe(trial, monitor) for trial in trials if finished_state(trial)]
     best = _best_trials(trials, study)
-    strategy = task.search_strategy(settings)
+    strategy = worker.search_strategy(settings)
     candidates: list[FrozenTrial | None] = [None, *best]
     finals = [_train_finalist(runner, study, strategy, trial) for trial in candidates]
     finalists = [final.finalist for final in finals]
@@ -125,7 +125,7 @@ def _best_trials(trials: list[FrozenTrial], study: SearchStudy) -> list[FrozenTr
 def _train_finalist(runner: TrialRunner, study: SearchStudy, strategy: str, trial: FrozenTrial | None) -> FinalTraining:
     """Trains a finalist, or the default settings, with several seeds."""
     values = trial.params if trial else {}
-    name = task.trial_name(trial.number) if trial else "defaults"
+    name = worker.trial_name(trial.number) if trial else "defaults"
     metrics, scores = list[float](), dict[str, np.ndarray]()
 
     def predict(network: keras.Model, data: Shards) -> None:
@@ -151,7 +151,7 @@ def _estimate_optimism(
 ) -> Optimism | None:
     data = Shards.read(inputs.shards)
     training_task, sign = get_task(data.task, data.labels), 1 if monitor.mode == "max" else -1
-    scores = [task.read_scores(inputs, trial.number) for trial in trials if finished_state(trial) == "complete"]
+    scores = [worker.read_scores(inputs, trial.number) for trial in trials if finished_state(trial) == "complete"]
     return estimate_optimism(
         data.split_targets("validation"),
         scores,

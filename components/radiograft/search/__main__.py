@@ -1,4 +1,4 @@
-"""Runs one step of a local search: `python -m radiograft.stages.search FOLDER prepare`, `work NUMBER` or `finish`.
+"""Runs one step of a local search: `python -m radiograft.search FOLDER prepare`, `work NUMBER` or `finish`.
 
 FOLDER contains settings.json. The steps write the catalog, the shards, the checkpoints with the study, the TensorBoard
 logs and the results there.
@@ -13,36 +13,36 @@ from pathlib import Path
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.config.base import read_settings
+from radiograft.search import finish, worker
+from radiograft.search.runner import TrialInputs
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
-from radiograft.stages.search import finish, task
-from radiograft.stages.search.runner import TrialInputs
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.utils.logging import configure_logging
 from radiograft.utils.processes import end_with_parent
 
 
-def folder_inputs(folder: Path, worker: int = 0) -> TrialInputs:
+def folder_inputs(folder: Path, number: int = 0) -> TrialInputs:
     """Returns the inputs of a worker of a local search."""
     return TrialInputs(
         catalog=folder / "catalog",
         shards=folder / "shards",
-        scratch=folder / "scratch" / str(worker),
+        scratch=folder / "scratch" / str(number),
         logs=folder / "tensorboard",
         checkpoints=Checkpoints(str(folder / "checkpoints")),
     )
 
 
-def main(folder: Path, step: str, worker: int = 0) -> None:
+def main(folder: Path, step: str, number: int = 0) -> None:
     """Runs one step."""
-    settings, inputs = read_settings(folder), folder_inputs(folder, worker)
+    settings, inputs = read_settings(folder), folder_inputs(folder, number)
     if step == "work":
-        task.run(settings, inputs, worker)
+        worker.run(settings, inputs, number)
     elif step == "finish":
         finish.run(settings, inputs, folder)
         shutil.rmtree(folder / "scratch")
     else:
-        task.search_strategy(settings)  # fails before the images are read
+        worker.search_strategy(settings)  # fails before the images are read
         ingest.run(Ingest.of(settings), inputs.catalog, int(settings["train_batch_size"]))
         preprocess.run(Preprocess.of(settings), inputs.catalog, inputs.shards)
 

@@ -23,7 +23,7 @@ from radiograft.config.search import AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUN
 from radiograft.config.search_space import to_assignments
 from radiograft.data.shards.dataset import Shards
 from radiograft.registry.training_types import Trial
-from radiograft.stages.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
+from radiograft.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
 from radiograft.training import devices
 from radiograft.training.history import History
 from radiograft.training.search.results import make_trial
