@@ -35,6 +35,7 @@ SLOW_PATHS = (
     "unit/radiograft/models/test_jax_backend.py",
     "unit/radiograft/models/test_precision.py",
     "unit/radiograft/reporting/test_report_in_browser.py",
+    "unit/radiograft/search",
     "unit/radiograft/serving/test_sync.py",
     "unit/radiograft/stages/extract_features",
     "unit/radiograft/stages/fine_tune",

@@ -35,7 +35,8 @@ def summarize(results: SearchResults) -> str:
         return f"{counts} No finalist was better than the default settings."
     seeds = len(winner["metrics"])
     text = (
-        f"{counts} The winner is trial {winner['trial']}, {results['metric']} {winner['mean']:.3f} over {seeds} seeds."
+        f"{counts} The winner is trial {winner['trial']}, {results['metric']} {winner['mean']:.3f} "
+        f"over {seeds} {'seed' if seeds == 1 else 'seeds'}."
     )
     test = results["comparison"].get("test")
     if test and test["auroc"]["difference"] and test["auroc"]["difference"]["value"] is not None:

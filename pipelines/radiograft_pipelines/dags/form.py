@@ -14,12 +14,21 @@ NAME = re.compile(r"[\w.=]*\w_\w[\w.=]*(?:,[\w.]+=[\w.]+)*(?<!\.)")  # also name
 FIELDS = ("settings", "overrides", *FORM_SETTINGS)
 
 
+# Settings that refine another one. The description of the pipelines has no room for them.
+REFINEMENTS = {
+    "data_box_training_fraction", "data_covariates_insist", "data_table_file", "evaluate_masks",
+    "evaluate_min_patients", "image_crop_size", "model_patient_dropout", "model_pooling_attention",
+    "model_pooling_sharpness", "model_weights_md5", "train_box_weight", "train_crop_control",
+}  # fmt: skip
+
+
 def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+PRESETS = _code(sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
 FIELD_HELP = {
-    "settings": f"A preset ({_code(sorted(path.stem for path in PRESETS_FOLDER.glob('*.yaml')))}), or the URI of a YAML file of settings.",
+    "settings": f"A preset ({PRESETS}), or the URI of a YAML file of settings.",
     "overrides": "Any other settings as `name=value`, separated by commas or lines.",
     "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
     "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",
@@ -29,7 +38,6 @@ GROUPS = {  # title and prefixes
     "Images": ("image", "preprocess"),
     "Model": ("model", "compare"),
     "Training": ("train",),
-    "Search": ("search",),
     "Evaluation": ("evaluate",),
     "Promotion and registry": ("gate", "publish"),
 }
@@ -52,12 +60,12 @@ def pipeline_with_form(pipeline: Callable[[dict[str, Any]], None]) -> Callable[.
 
 
 def describe_pipeline(summary: str) -> str:
-    """Returns a pipeline's description: its summary, the names of the other settings by group, and the form's fields.
+    """Returns a pipeline's description: its summary, the names of most other settings by group, and the form's fields.
 
     KFP shows the description as Markdown, headings in the size of the text, in a card that grows upward from the
     bottom of the page and does not scroll. The description is therefore short, and the fields come last.
     """
-    names = [name for name in all_settings() if name not in FORM_SETTINGS and not name.startswith("search_")]
+    names = [name for name in all_settings() if name not in {*FORM_SETTINGS, *REFINEMENTS}]
     groups = {
         title: [name for name in names if name.partition("_")[0] in prefixes] for title, prefixes in GROUPS.items()
     }
@@ -65,7 +73,7 @@ def describe_pipeline(summary: str) -> str:
         [
             f"{summary} Research only, not for diagnosis.",
             "\n## **Other settings**\n",
-            "Names for `overrides` and settings files; `radiograft settings` explains them.\n",
+            "Names for `overrides` and settings files; `radiograft settings` explains these and the rest.\n",
             *(f"- {title}: {_code(members)}" for title, members in groups.items() if members),
             "\n## **Run form**\n",
             "An empty field takes its value from the settings.\n",

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from radiograft.config import all_settings
+from radiograft_pipelines.dags.form import REFINEMENTS
 from tests.helpers.kfp_markdown import SOURCE, Shown, needs_renderer, show_description
 from tests.helpers.packages import PACKAGES, pipeline
 from tests.unit.radiograft_pipelines.dags.test_form import FIELDS
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
 GROUPS = ["Data", "Images", "Model", "Training", "Evaluation", "Promotion and registry"]
+SHOWN = [name for name in all_settings() if name not in REFINEMENTS and not name.startswith("search_")]
 MAX_HEIGHT = 1200  # pixels; 1,090 with DejaVu Sans
 
 
@@ -29,8 +31,8 @@ def card(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @needs_renderer
 def test_description_in_card_shows_names_as_spelled(card: Shown) -> None:
-    assert sorted({*all_settings(), "settings", "overrides"} - {*card.codes}) == []
-    assert [name for name in all_settings() if name not in card.text] == []
+    assert sorted({*SHOWN, "settings", "overrides"} - {*card.codes}) == []
+    assert [name for name in SHOWN if name not in card.text] == []
     assert card.emphasized == ["Other settings", "Run form"]
     assert "`" not in card.text
 
@@ -52,7 +54,7 @@ def test_description_in_card_is_short(card: Shown) -> None:
 @every_package
 def test_description_in_table_shows_names_as_spelled(package: str, tmp_path: Path) -> None:
     shown = show_description(_description(package), tmp_path, inline=True)
-    assert sorted({*all_settings()} - {*shown.codes}) == []
+    assert sorted({*SHOWN} - {*shown.codes}) == []
     assert shown.emphasized == ["Other settings", "Run form"]
     assert "• data_source: Folder, gs:// or s3:// prefix of the dataset" in shown.text
 
