@@ -40,8 +40,8 @@ def test_description_names_other_settings_by_group_then_explains_fields(package:
         "- Data", "- Images", "- Model", "- Training", "- Evaluation", "- Promotion and registry",
     ]  # fmt: skip
     assert (
-        "- Promotion and registry: `gate_external`, `gate_min_auroc`, `gate_min_r2`, "
-        "`gate_noninferiority_margin`, `publish_model_registry`" in groups
+        "- Promotion and registry: `gate_external`, `gate_min_auroc`, `gate_noninferiority_margin`, "
+        "`publish_model_registry`" in groups
     )
     assert "- `image_size`: Width and height of the images that the network sees. From 32 to 1024 pixels." in fields
     assert any(line.startswith("- `model_backbone`: Pretrained network. One of `alexnet`, ") for line in fields)
