@@ -24,7 +24,7 @@ ALLOWED_FILES = {
     "components/radiograft/registry/production.py",
     "pipelines/radiograft_pipelines/cluster/watch.py",
     "pipelines/radiograft_pipelines/cli/drift.py",
-    "pipelines/radiograft_pipelines/local/runner.py",
+    "pipelines/radiograft_pipelines/local/progress.py",
 }
 
 

@@ -17,7 +17,7 @@ from tests.docs.markdown import PAGES, commands, links, radiograft_commands, wor
 from tests.repository import ROOT
 
 MAX_README_LINES = 120
-MADE_UP_FILES = ("mine.yaml",)  # settings files of the reader
+MADE_UP_FILES = ("mine.yaml", "runs/20261129-024714-6b13c2b2/best.yaml")  # settings files of the reader
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 

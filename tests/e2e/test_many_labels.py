@@ -36,10 +36,10 @@ def flawed_source(nih_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def many_labels(
     flawed_source: Path, small: Path, finish: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    """A run with all 14 labels, short setting names, a registry in a folder, and two workers."""
+    """A run with all 14 labels, short names of settings, a registry in a folder, and two workers."""
     out = tmp_path_factory.mktemp("many_labels")
     assignments = [f"source={flawed_source}", "format=chestxray14", "labels=all", f"registry={out / 'registry'}"]
-    return finish(out / "runs", small, *assignments, "workers=2")
+    return finish(out / "runs", small, *assignments, "preprocess_workers=2")
 
 
 def test_run_publishes_14_labels_to_folder(many_labels: Run) -> None:

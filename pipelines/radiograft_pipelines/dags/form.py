@@ -40,6 +40,7 @@ GROUPS = {  # title and prefixes
     "Images": ("image", "preprocess"),
     "Model": ("model", "compare"),
     "Training": ("train",),
+    "Search": ("search",),
     "Evaluation": ("evaluate",),
     "Promotion and registry": ("gate", "publish"),
 }
@@ -69,7 +70,9 @@ def describe_pipeline(summary: str) -> str:
     """
     names = [name for name in all_settings() if name not in {*FORM_SETTINGS, *REFINEMENTS}]
     groups = {
-        title: [name for name in names if name.partition("_")[0] in prefixes] for title, prefixes in GROUPS.items()
+        title: [name for name in names if name.partition("_")[0] in prefixes]
+        for title, prefixes in GROUPS.items()
+        if title != "Search"  # `radiograft search` alone reads its settings
     }
     return "\n".join(
         [

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import datetime
 import io
 import logging
 import re
+import secrets
 import textwrap
 import threading
 import time
@@ -27,6 +29,11 @@ ERROR = re.compile(r"(?<=\n)\S.*", re.DOTALL)  # follows the header and the inde
 
 class RunFailedError(RuntimeError):
     """A task failed. The message is its error and the path of the log."""
+
+
+def unique_run_id() -> str:
+    """Returns an ID of the current time in UTC with 8 random digits, such as `20261129-024714-6b13c2b2`."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 @contextlib.contextmanager

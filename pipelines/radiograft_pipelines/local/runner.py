@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-import secrets
 import shutil
 import tempfile
 import traceback
@@ -28,7 +26,7 @@ from radiograft.registry.results import read_results, split_accuracy
 from radiograft.storage import checksums
 from radiograft_pipelines.cluster.package import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment
-from radiograft_pipelines.local.progress import LOG, Progress, RunFailedError, show_progress
+from radiograft_pipelines.local.progress import LOG, Progress, RunFailedError, show_progress, unique_run_id
 from radiograft_pipelines.local.task_server import task_server
 from radiograft_pipelines.settings import fill_defaults
 
@@ -41,7 +39,7 @@ SUMMARY = "summary.json"  # written last, so it marks a finished run
 
 def new_run_id(pipeline: str, values: Mapping[str, Scalar], out: Path) -> str:
     """Records the pipeline and its parameters in a new run folder below `out`; returns the run's id."""
-    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    run_id = unique_run_id()
     text = json.dumps({"pipeline": pipeline, "values": dict(values)}, indent=2)
     storage.write_bytes(str(out / run_id / RECORD), text.encode())
     return run_id

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-import secrets
 import shutil
 import subprocess
 import sys
@@ -21,7 +19,7 @@ from radiograft import storage
 from radiograft.config.base import SETTINGS_FILE, Scalar, read_settings
 from radiograft.registry.search_types import SearchResults
 from radiograft_pipelines.local.object_store import embedded_store
-from radiograft_pipelines.local.progress import LOG, MESSAGE, RunFailedError
+from radiograft_pipelines.local.progress import LOG, MESSAGE, RunFailedError, unique_run_id
 
 RESULTS = "search_results.json"  # written by the last step
 PREPARED = "shards/shards.json"  # written by the first step
@@ -30,7 +28,7 @@ TAIL = 20  # lines of a failed process that the error shows
 
 def new_search(values: Mapping[str, Scalar], out: Path) -> str:
     """Records the settings in a new run folder below `out`; returns the run's id."""
-    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    run_id = unique_run_id()
     text = json.dumps(dict(sorted(values.items())), indent=2)
     storage.write_bytes(str(out / run_id / SETTINGS_FILE), text.encode())
     return run_id
