@@ -28,7 +28,7 @@ from radiograft.evaluation.promotion_gate import Champion
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models import artifact
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import PROBABILITIES, ModelSpec
+from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
 from radiograft.training.datasets import with_patient_data, with_views
@@ -167,8 +167,8 @@ def _load(version: ChampionVersion) -> keras.Model:
         reason = str(error).strip().splitlines()[0]
         raise ChampionUnusableError(f"its model.keras cannot be loaded ({reason})") from error
     shapes = (*(tensor.shape for tensor in model.inputs), model.output_shape)
-    probabilities = version.spec.outputs[PROBABILITIES]
-    required = (*(info.shape for info in version.spec.inputs.values()), probabilities.shape)
+    predicted = version.spec.outputs[version.spec.predicted]
+    required = (*(info.shape for info in version.spec.inputs.values()), predicted.shape)
     if shapes != required:
         raise ChampionUnusableError(
             f"its network must map {' to '.join(map(str, required))}, got {' to '.join(map(str, shapes))}"

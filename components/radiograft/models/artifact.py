@@ -18,7 +18,6 @@ from radiograft.models.spec import (
     IMAGES_SIGNATURE,
     OOD_DISTANCE,
     OOD_FLAG,
-    PROBABILITIES,
     SAMPLES_SIGNATURE,
     SERVING_SIGNATURE,
     ModelSpec,
@@ -83,7 +82,7 @@ def export_saved_model(
 ) -> None:
     """Writes a SavedModel that TensorFlow can serve without this package.
 
-    All signatures return the spec's outputs: probabilities float32 [n, labels] and, if the distribution of the features
+    All signatures return the spec's outputs: probabilities or values, float32 [n, labels], and, if the distribution of the features
     is given, the distance of each image from it, float32 [n], and whether it is out of distribution, bool [n].
 
     - `serving_default` takes `image_bytes`: string [n], encoded image files, decoded and resized as in preprocessing.
@@ -151,13 +150,13 @@ def _answering(
 ) -> Callable[[Any], dict[str, tf.Tensor]]:
     """Returns the function from the network's inputs to the outputs of the spec."""
     if distribution is None:
-        return lambda inputs: {PROBABILITIES: model(inputs, training=False)}
+        return lambda inputs: {spec.predicted: model(inputs, training=False)}
     both = keras.Model(model.inputs, [model.output, model.get_layer(spec.tensors.pooling).output])
 
     def answer(inputs: Any) -> dict[str, tf.Tensor]:
-        probabilities, features = both(inputs, training=False)
+        predicted, features = both(inputs, training=False)
         distances = distribution.distances(features)
-        return {PROBABILITIES: probabilities, OOD_DISTANCE: distances, OOD_FLAG: distances > distribution.threshold}
+        return {spec.predicted: predicted, OOD_DISTANCE: distances, OOD_FLAG: distances > distribution.threshold}
 
     return answer
 

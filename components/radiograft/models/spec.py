@@ -165,14 +165,19 @@ class ModelSpec:
         return "gray, 0 black to 255 white" if self.channels == GRAY else "red, green and blue, 0 dark to 255 bright"
 
     @property
+    def predicted(self) -> str:
+        """Name of the output that the Keras network returns: `probabilities`, or `values` of a regression."""
+        return VALUES if self.is_numeric else PROBABILITIES
+
+    @property
     def outputs(self) -> dict[str, TensorInfo]:
         """Outputs of all signatures by name; the Keras network has the first alone."""
-        name, meaning = PROBABILITIES, "probability of each label; labels are independent"
+        meaning = "probability of each label; labels are independent"
         if self.is_exclusive:
             meaning = "probability of each class; they sum to 1"
         if self.is_numeric:
-            name, meaning = VALUES, "predicted value of each target, in the unit of the training data"
-        predicted = {name: TensorInfo("float32", (None, len(self.labels)), meaning)}
+            meaning = "predicted value of each target, in the unit of the training data"
+        predicted = {self.predicted: TensorInfo("float32", (None, len(self.labels)), meaning)}
         if self.ood_threshold is None:
             return predicted
         distance = f"distance from the training images; above {self.ood_threshold:.6g} the image is flagged"
