@@ -82,8 +82,9 @@ def export_saved_model(
 ) -> None:
     """Writes a SavedModel that TensorFlow can serve without this package.
 
-    All signatures return the spec's outputs: probabilities or values, float32 [n, labels], and, if the distribution of the features
-    is given, the distance of each image from it, float32 [n], and whether it is out of distribution, bool [n].
+    All signatures return the spec's outputs: probabilities or values, float32 [n, labels], and, if the distribution of
+    the features is given, the distance of each image from it, float32 [n], and whether it is out of distribution,
+    bool [n].
 
     - `serving_default` takes `image_bytes`: string [n], encoded image files, decoded and resized as in preprocessing.
     - `pictures` takes `pictures`: float32 [n, image_size, image_size, channels], 0 to 255, rounded to integers.
