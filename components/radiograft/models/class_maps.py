@@ -39,7 +39,7 @@ class ClassMapPooling(keras.layers.Layer):  # type: ignore[misc]
         attention: weight of the attention of `csra`.
 
     Example:
-        >>> maps = np.array([[[[0.0], [2.0]]]], "float32")
+        >>> maps = keras.ops.array([[[[0.0], [2.0]]]])
         >>> ClassMapPooling("max")(maps).numpy().tolist()
         [[2.0]]
     """

@@ -59,6 +59,7 @@ def _print_results(results: SearchResults, folder: Path) -> None:
         if difference:
             text = format_interval(difference["value"], difference["low"], difference["high"])
             console.print(f"AUROC of the winner minus that of the default settings, {split}: {text}", highlight=False)
-    console.print(f"[bold]report[/]: {escape(str(folder / 'search.html'))}", highlight=False)
-    console.print(f"[bold]next[/]: radiograft run --settings {escape(str(folder / 'best.yaml'))}", highlight=False)
+    console.print(f"[bold]report[/]: {escape(str(folder / 'search.html'))}", highlight=False, soft_wrap=True)
+    command = f"radiograft run --settings {folder / 'best.yaml'}"
+    console.print(f"[bold]next[/]: {escape(command)}", highlight=False, soft_wrap=True)
     console.print("Research only. Not for diagnosis.")

@@ -52,8 +52,9 @@ def test_read_lossless_coding_of_signed_values_returns_same_image(coding: str) -
 
 
 def test_read_returns_tags() -> None:
-    uid = "1.3.6.1.4.1.5962.1.1.9.1.1.20040826185059.5457"
-    assert read(content("RG1_UNCR.dcm")).tags == Tags("9RG1", uid, "PA", "F", None, False, "PHILIPS", "CHEST")
+    uid, study = "1.3.6.1.4.1.5962.1.1.9.1.1.20040826185059.5457", "1.3.6.1.4.1.5962.1.2.9.20040826185059.5457"
+    tags = Tags("9RG1", uid, "PA", "F", None, False, "PHILIPS", body_part="CHEST", study_id=study)
+    assert read(content("RG1_UNCR.dcm")).tags == tags
 
 
 @pytest.mark.parametrize(

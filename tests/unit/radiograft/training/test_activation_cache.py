@@ -136,7 +136,7 @@ def test_training_batches_match_training_ids(images: int, views: int, batch_size
 def test_in_order_yields_all_images_in_stored_order(batch_size: int) -> None:
     part = np.arange(24, dtype="float16").reshape(2, 6, 2)
     activations = CachedActivations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
-    batches = list(activations.in_order(batch_size, view=1).as_numpy_iterator())
+    batches = list(activations.frontier(batch_size, view=1).as_numpy_iterator())
     assert int(activations.in_order(batch_size).cardinality()) == len(batches) == -(-6 // batch_size)
     for number, expected in enumerate((part[1], part[1, :, :1])):
         np.testing.assert_array_equal(np.concatenate([batch[number] for batch in batches]), expected)

@@ -177,7 +177,7 @@ def test_build_catalog_medmnist_class_numbers_are_exclusive(place: str) -> None:
             "data_task=multiclass needs at least two classes in data_labels, got 'Pneumonia'",
         ),
         ({"data_task": "binary", "data_labels": "a,b"}, "data_task=binary needs one label in data_labels, got 2: name"),
-        ({"data_task": "regression"}, "data_task must be one of auto, multilabel, multiclass, binary"),
+        ({"data_task": "numbers"}, "data_task must be one of auto, multilabel, multiclass, binary, regression"),
     ],
 )
 def test_ingest_task_that_does_not_suit_labels_raises(values: dict[str, str], message: str) -> None:
