@@ -31,6 +31,7 @@ from radiograft.data.catalog import (
 from radiograft.data.file_counts import count_files
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
+from radiograft.data.quality.similar_images import find_similar_images
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.files import Shard, plan_shards
@@ -116,20 +117,14 @@ def _apply_policy(
     """
     stored = data_filter.apply(rows, row_status.by_reason(statuses))
     statuses = statuses.loc[stored.index]
-    stored = data_filter.apply(
-        stored,
-        image_checks.find_contradictory_copies(
-            stored, statuses["hash"].to_numpy(), row_status.thumbnails(statuses), labels
-        ),
-    )
-    statuses = statuses.loc[stored.index]
+    similar = find_similar_images(statuses["hash"].to_numpy(), row_status.thumbnails(statuses))
+    consistent = data_filter.apply(stored, image_checks.find_contradictory_copies(stored, similar, labels))
     near = image_checks.find_near_duplicates(
-        stored,
-        statuses["hash"].to_numpy(),
-        row_status.thumbnails(statuses),
+        consistent,
+        similar.where(stored.index.isin(consistent.index)),
         leave=data_filter.policy.treatment(NEAR_DUPLICATE) != REPORT,
     )
-    return data_filter.apply(stored, near)
+    return data_filter.apply(consistent, near)
 
 
 def _log_counts(rows: pd.DataFrame, kept: pd.DataFrame) -> None:
