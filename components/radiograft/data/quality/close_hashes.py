@@ -58,12 +58,26 @@ def close_hashes(hashes: np.ndarray) -> Iterator[np.ndarray]:
             values |= ((hashes >> bit) & np.uint64(1)).astype("uint16") << np.uint16(place)
         order, counts = np.argsort(values, kind="stable"), np.bincount(values, minlength=1 << BAND_BITS)
         comparison = HashComparison(hashes[order])
-        for positions in join_sets(np.cumsum(counts) - counts, counts, _neighbors(counts), comparison):
+        found_positions = join_sets(np.cumsum(counts) - counts, counts, _neighbors(counts), comparison)
+        for positions in _merge_small(found_positions):
             pairs = np.sort(order[positions], axis=1)
             different = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
             found = [np.bitwise_count(different & mask) <= 1 for mask in masks]  # with an earlier band
             yield pairs[~np.logical_or.reduce(found)] if found else pairs
         masks.append(np.bitwise_or.reduce(np.uint64(1) << bits))
+
+
+def _merge_small(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Joins consecutive arrays until they have MAX_PAIRS rows, since each array costs its reader some time."""
+    pending, rows = list[np.ndarray](), 0
+    for array in arrays:
+        pending.append(array)
+        rows += len(array)
+        if rows >= MAX_PAIRS:
+            yield np.concatenate(pending)
+            pending, rows = [], 0
+    if pending:
+        yield np.concatenate(pending)
 
 
 def _deal_bits(hashes: np.ndarray) -> np.ndarray:

@@ -63,10 +63,10 @@ def find_similar_images(hashes: np.ndarray, thumbnails: np.ndarray) -> SimilarIm
     firsts = firsts[textured]
     distinct, counts = np.unique(hashes[firsts], return_counts=True)
     comparison = _ThumbnailComparison(thumbnails[firsts])
-    several = np.flatnonzero(counts > 1)
+    members, several = np.cumsum(counts) - counts, np.flatnonzero(counts > 1)
     pairs = [np.empty((0, 2), "int64")]
     for close in itertools.chain([np.stack([several, several], axis=1)], close_hashes(distinct)):
-        pairs += [textured[found] for found in join_sets(np.cumsum(counts) - counts, counts, close, comparison)]
+        pairs += [textured[found] for found in join_sets(members, counts, close, comparison)]
     return SimilarImages(groups, np.concatenate(pairs))
 
 
