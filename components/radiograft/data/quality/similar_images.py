@@ -73,7 +73,7 @@ def find_similar_images(hashes: np.ndarray, thumbnails: np.ndarray) -> SimilarIm
 def _has_contrast(thumbnails: np.ndarray) -> np.ndarray:
     """Returns whether a channel of each thumbnail has different values, bool [n]."""
     differs = thumbnails.max(axis=(1, 2)) > thumbnails.min(axis=(1, 2))
-    return differs if differs.ndim == 1 else differs.any(axis=1)
+    return np.asarray(differs if differs.ndim == 1 else differs.any(axis=1))
 
 
 def _sort_equal(hashes: np.ndarray, thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,4 +135,4 @@ class _ThumbnailComparison:
 
 def _least_covariance(norms: np.ndarray) -> np.ndarray:
     """Returns the sum of products from which thumbnails with these products of their norms correlate."""
-    return MIN_CORRELATION * np.maximum(norms, 1.0)
+    return np.asarray(MIN_CORRELATION * np.maximum(norms, 1.0))
