@@ -29,6 +29,7 @@ from tests.benchmarks import (
     memory,
     reading,
     recipe,
+    reduced_jpeg,
     search,
     similar_images,
 )
@@ -40,6 +41,7 @@ LATEST = Path("runs/bench/latest.json")
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
     "decoding": decoding.measure,
+    "reduced_jpeg": reduced_jpeg.measure,
     "reading": reading.measure,
     "curve": curve.measure,
     "epoch": epoch.measure,

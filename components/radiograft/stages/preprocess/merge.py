@@ -74,7 +74,8 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "yes", "no"))
     kept, channels = kept.reset_index(drop=True), _read_common(parts, color.FILE)
     values = as_range(_read_common(parts, gray_range.FILE))
-    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"])
+    reduced = settings.image_reduced_jpeg
+    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"], reduced)
     sample = color.ColorSample(*channels["sample"])
     _describe(settings, target, sample, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
@@ -177,6 +178,7 @@ def _describe(
         "image_resize": target.resize,
         "gray_range": target.gray_range,
         "image_channels": target.channels,
+        **({"image_reduced_jpeg": True} if target.reduced_jpeg else {}),
         "color": {
             "images": len(rows),
             "in_color": int((rows["color"] == "yes").sum()),
