@@ -96,7 +96,7 @@ def fit_probes(
             `linear` for numbers.
         standardize: whether to divide the features by their standard deviations; otherwise they are only centered.
     """
-    return Probes(widths, [_fit(part, truth, activation, standardize) for part in _by_layer(features, widths)])
+    return Probes(widths, [fit_probe(part, truth, activation, standardize) for part in _by_layer(features, widths)])
 
 
 def _by_layer(features: np.ndarray, widths: list[int]) -> list[np.ndarray]:
@@ -113,8 +113,8 @@ def _activate(logits: Any, activation: str) -> Any:
     return ops.reshape(ops.softmax(by_class, axis=1), logits.shape)
 
 
-def _fit(features: np.ndarray, truth: np.ndarray, activation: str, standardize: bool) -> Probe:
-    """Fits the probe of one layer; constant features are scaled to zero."""
+def fit_probe(features: np.ndarray, truth: np.ndarray, activation: str = "sigmoid", standardize: bool = True) -> Probe:
+    """Fits the probe of one layer, features [n, channels], as `fit_probes`; constant features are scaled to zero."""
     inputs = np.asarray(features, dtype="float32")
     mean, deviation = inputs.mean(axis=0, dtype="float64").astype("float32"), inputs.std(axis=0, dtype="float64")
     deviation = deviation if standardize else np.ones_like(deviation)

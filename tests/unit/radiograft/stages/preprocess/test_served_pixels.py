@@ -105,7 +105,9 @@ def test_served_network_sees_stored_pixels(resize: str, tmp_path: Path) -> None:
 def test_served_network_sees_stored_pixels_of_reduced_jpeg(tmp_path: Path) -> None:
     """Fails if the model does not record how JPEGs were decoded, or Serving decodes them at another size."""
     files = {
-        f"{split}/{kind}/{number}.jpg": encode(Image.fromarray(pixels(number)).resize((300, 260), Image.Resampling.BICUBIC), "JPEG")
+        f"{split}/{kind}/{number}.jpg": encode(
+            Image.fromarray(pixels(number)).resize((300, 260), Image.Resampling.BICUBIC), "JPEG"
+        )
         for number, (split, kind) in enumerate(itertools.product(("train", "val", "test"), ("normal", "Mass")))
     }
     source = put(files, str(tmp_path / "data"))
