@@ -34,8 +34,8 @@ def measure(work: Path) -> list[Row]:
     ours, theirs = taking_turns(lambda: decode_all(reduced), lambda: decode_all(target), TURNS, time.process_time)
     how = (
         f"{FILMS} JPEGs of {WIDTH} x {HEIGHT} px, {large_films.NAME} and enlarged, to {SIDE} px; processor time, "
-        f"median of {TURNS}. Ours: image_reduced_jpeg. Theirs: without. Pixels change by {changes.mean():.2f} gray levels in "
-        f"the mean and at most {changes.max()}."
+        f"median of {TURNS}. Ours: image_reduced_jpeg. Theirs: without. Pixels change by {changes.mean():.2f} gray "
+        f"levels in the mean and at most {changes.max()}."
     )
     return [Row.rate("decoding large JPEGs", FILMS / ours, FILMS / theirs, floor=1.25, how=how)]
 
