@@ -29,16 +29,19 @@ from tests.benchmarks import (
     memory,
     reading,
     recipe,
+    reduced_jpeg,
     search,
+    similar_images,
 )
 from tests.benchmarks.row import Row
 
 LATEST = Path("runs/bench/latest.json")
-# In order: recipe slows down benchmarks that run after it in the same process. Memory, intervals and catalog start
-# processes of their own.
+# In order: recipe slows down benchmarks that run after it in the same process. Memory, intervals, catalog and
+# near_duplicates start processes of their own.
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "flops": flops.measure,
     "decoding": decoding.measure,
+    "reduced_jpeg": reduced_jpeg.measure,
     "reading": reading.measure,
     "curve": curve.measure,
     "epoch": epoch.measure,
@@ -49,9 +52,10 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "memory": memory.measure,
     "intervals": intervals.measure,
     "catalog": catalog.measure,
+    "near_duplicates": similar_images.measure,
 }
 ON_REQUEST: dict[str, Callable[[Path], list[Row]]] = {  # only if named
-    "million": catalog.measure_million,
+    "million": lambda work: catalog.measure_million(work) + similar_images.measure_million(work),
     "backbones": curve.measure_backbones,
 }
 console = Console()

@@ -14,7 +14,7 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbone import build_backbone
-from radiograft.models.cut_offs import build_tap_model, tap_widths
+from radiograft.models.feature_layers import build_distinct_taps
 from radiograft.models.heads import build_feature_extractor
 from radiograft.models.predictor import Predictor
 from radiograft.training import linear_probes
@@ -86,10 +86,11 @@ def _compare(
     """Returns the median seconds of the curve over the named layers and of a plain pass through the backbone."""
 
     def curve() -> None:
-        model, strategy = build_tap_model(backbone, names), tf.distribute.get_strategy()
-        features = Predictor(model, strategy).predict(images)
-        fitted = linear_probes.fit_probes(features[:FITTED], truth[:FITTED], tap_widths(backbone, names))
-        fitted.predict(features[FITTED:])
+        model, columns = build_distinct_taps(backbone, names)
+        features = Predictor(model, tf.distribute.get_strategy()).predict(images)
+        for ranges in columns.values():
+            layer = np.concatenate([features[:, part] for part in ranges], axis=1)
+            linear_probes.fit_probe(layer[:FITTED], truth[:FITTED]).predict(layer[FITTED:])
 
     # A first call warms up the kernels for both sides.
     build_feature_extractor(backbone).predict(images.take(1), verbose=0)

@@ -304,6 +304,11 @@ class Preprocess(DataPolicySettings):
         "Gray values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
         "that the dataset uses. One range for all images, which the model records. DICOM files have their own windows.",
     )
+    image_reduced_jpeg: bool = setting(
+        False,
+        "Whether JPEGs whose sides are at least four times those of the stored images are decoded at a half, a quarter "
+        "or an eighth of their size, which takes less time and changes the pixels a little. The model records it.",
+    )
     image_augmentation: str = setting(
         "poster",
         "`poster`, `chexnet`, `none`, or arguments of ImageDataGenerator such as rotation_range=10,zoom_range=0.1",

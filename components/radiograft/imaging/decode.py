@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from radiograft.imaging.limits import check_not_too_small, check_size
 
 MAX_SCANS = 100  # of a JPEG: encoders write about ten, and decoding takes one pass over all pixels per scan
 FLIPPED, MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # EXIF orientations whose rows and columns are reversed
+MAX_HALVINGS = 3  # of the sides of a JPEG, whose blocks of 8 x 8 pixels can be decoded as 4 x 4, 2 x 2 or 1
+MIN_REDUCED = 2  # sides of a reduced image, in sides of the target, so that resizing it still averages pixels
 START_OF_SCAN = b"\xff\xda"  # cannot occur within a scan
 
 
@@ -45,11 +48,8 @@ def decode(content: tf.Tensor, target: ImageInput) -> tf.Tensor:
         tf.errors.InvalidArgumentError: The content is not a PNG or JPEG, or is truncated.
     """
     header, channels = file_header.parse_header(content), target.channels
-    image = tf.cond(
-        header.inks > 3,
-        lambda: _decode_cmyk(content, channels),
-        lambda: tf.io.decode_image(content, channels=channels, expand_animations=False),
-    )
+    halvings = _count_halvings(header.sides, target) if target.reduced_jpeg else None
+    image = _decode_pixels(content, header.inks > 3, channels, halvings)
     if target.gray_range:
         image = tf.cond(
             header.has_16_bits,
@@ -60,10 +60,14 @@ def decode(content: tf.Tensor, target: ImageInput) -> tf.Tensor:
     image = tf.cond(header.orientation > 1, lambda: _turn_upright(image, header.orientation), lambda: image)
     image.set_shape([None, None, channels])
     height, width = tf.unstack(tf.shape(image)[:2])
+    lengths = tf.cast(tf.stack([height, width]), tf.float32)
+    if halvings is not None:  # a side of 5 is reduced to 3 rows, of which the last is only half within the image
+        sides = tf.cast(tf.where(header.orientation > 4, header.sides[::-1], header.sides), tf.float32)
+        lengths = tf.where(halvings > 0, sides / tf.cast(2**halvings, tf.float32), lengths)
     # Resizing rows, then columns, with the other axis as channels is faster and bit-identical to tf.image.resize.
-    rows = _resize_rows(tf.reshape(image, [height, width * channels]), height, width, target)
+    rows = _resize_rows(tf.reshape(image, [height, width * channels]), lengths, target)
     columns = tf.reshape(_exchange_axes(rows, width, channels), [width, target.size * channels])
-    resized = _exchange_axes(_resize_rows(columns, width, height, target), target.size, channels)
+    resized = _exchange_axes(_resize_rows(columns, lengths[::-1], target), target.size, channels)
     return tf.cast(tf.round(resized), tf.uint8)  # weighted means stay within 0 to 255
 
 
@@ -72,9 +76,33 @@ def _exchange_axes(rows: tf.Tensor, columns: tf.Tensor | int, channels: int) -> 
     return tf.transpose(tf.reshape(rows, [tf.shape(rows)[0], columns, channels]), [1, 0, 2])
 
 
-def _decode_cmyk(content: tf.Tensor, channels: int) -> tf.Tensor:
+def _count_halvings(sides: tf.Tensor, target: ImageInput) -> tf.Tensor:
+    """Returns how often a JPEG can be halved, 0 to MAX_HALVINGS, until a side is below MIN_REDUCED of the target's."""
+    shortest = tf.reduce_min(sides)
+    allowed = [shortest >= 2**count * MIN_REDUCED * target.size for count in range(1, MAX_HALVINGS + 1)]
+    return tf.add_n([tf.cast(each, tf.int32) for each in allowed])
+
+
+def _decode_pixels(content: tf.Tensor, is_cmyk: tf.Tensor, channels: int, halvings: tf.Tensor | None) -> tf.Tensor:
+    """Decodes an image to uint8 [height, width, channels], with its sides halved as often as given."""
+
+    def whole() -> tf.Tensor:
+        plain = functools.partial(tf.io.decode_image, content, channels=channels, expand_animations=False)
+        return tf.cond(is_cmyk, functools.partial(_decode_cmyk, content, channels), plain)
+
+    def reduced(ratio: int) -> tf.Tensor:
+        plain = functools.partial(tf.io.decode_jpeg, content, channels=channels, ratio=ratio)
+        return tf.cond(is_cmyk, functools.partial(_decode_cmyk, content, channels, ratio), plain)
+
+    if halvings is None:
+        return whole()
+    ratios = (2**count for count in range(1, MAX_HALVINGS + 1))
+    return tf.switch_case(halvings, [whole, *(functools.partial(reduced, ratio) for ratio in ratios)])
+
+
+def _decode_cmyk(content: tf.Tensor, channels: int, ratio: int = 1) -> tf.Tensor:
     """Decodes a JPEG with four inks; TensorFlow converts them to RGB, but not to gray."""
-    image = tf.io.decode_jpeg(content, channels=RGB)
+    image = tf.io.decode_jpeg(content, channels=RGB, ratio=ratio)
     return tf.image.rgb_to_grayscale(image) if channels == GRAY else image
 
 
@@ -90,18 +118,24 @@ def _turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return image[:: steps[0], :: steps[1]]
 
 
-def _resize_rows(rows: tf.Tensor, count: tf.Tensor, columns: tf.Tensor, target: ImageInput) -> tf.Tensor:
-    """Resizes [count, columns] to float32 [size, columns] with antialiasing; rows outside the image are black."""
+def _resize_rows(rows: tf.Tensor, lengths: tf.Tensor, target: ImageInput) -> tf.Tensor:
+    """Resizes [count, columns] to float32 [size, columns] with antialiasing; rows outside the image are black.
+
+    Args:
+        rows: the image.
+        lengths: its length in rows and in columns, float32 [2].
+        target: the square.
+    """
     start, length = tf.constant(0.0), tf.constant(float(target.size))
     if target.resize == PAD:  # as `place_in_square`
-        longest = tf.cast(tf.maximum(count, columns), tf.float64)
-        scaled = tf.round(target.size * tf.cast(count, tf.float64) / longest)
+        longest = tf.cast(tf.reduce_max(lengths), tf.float64)
+        scaled = tf.round(target.size * tf.cast(lengths[0], tf.float64) / longest)
         length = tf.maximum(tf.cast(scaled, tf.float32), 1.0)
         start = tf.floor((target.size - length) / 2)
     resized = tf.raw_ops.ScaleAndTranslate(
         images=rows[tf.newaxis, :, tf.newaxis, :],
         size=[target.size, 1],
-        scale=tf.stack([length / tf.cast(count, tf.float32), 1.0]),
+        scale=tf.stack([length / lengths[0], 1.0]),
         translation=tf.stack([start, 0.0]),
         kernel_type="triangle",
         antialias=True,

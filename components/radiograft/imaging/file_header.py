@@ -22,11 +22,19 @@ Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, t
 
 
 class FileHeader(NamedTuple):
-    """Scalar tensors: EXIF orientation (1 to 8), number of inks (0 if unknown), and whether it is a 16-bit gray PNG."""
+    """Scalar tensors of the header of an image.
+
+    Attributes:
+        orientation: EXIF orientation, 1 to 8.
+        inks: number of inks of a JPEG, 0 if unknown.
+        has_16_bits: whether it is a 16-bit gray PNG.
+        sides: height and width of a JPEG as it is stored, [2], 0 if unknown.
+    """
 
     orientation: tf.Tensor
     inks: tf.Tensor
     has_16_bits: tf.Tensor
+    sides: tf.Tensor
 
 
 def parse_header(content: tf.Tensor) -> FileHeader:
@@ -38,11 +46,13 @@ def parse_header(content: tf.Tensor) -> FileHeader:
         tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, MAX_BYTES), tf.uint8), tf.int32), [[0, PADDING]]
     )
     is_jpeg = tf.equal(_number(data, 0, 2), START_OF_IMAGE)
-    exif, inks = tf.cond(is_jpeg, lambda: _search_jpeg(data), lambda: _search_png(data))
+    exif, frame = tf.cond(is_jpeg, lambda: _search_jpeg(data), lambda: _search_png(data))
     orientation = tf.cond(exif > 0, lambda: _orientation(data, exif), lambda: 1)
     is_gray = tf.reduce_any(tf.equal(data[25], GRAY_COLOR_TYPES))
     has_16_bits = ~is_jpeg & _has(data, 1, b"PNG") & tf.equal(data[24], 16) & is_gray
-    return FileHeader(orientation, inks, has_16_bits)
+    sides = tf.where(frame > 0, tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]), 0)
+    inks = tf.where(frame > 0, _number(data, frame + 8, 2) % 256, 0)
+    return FileHeader(orientation, inks, has_16_bits, sides)
 
 
 def _number(data: tf.Tensor, start: tf.Tensor | int, count: int, *, little: tf.Tensor | bool = False) -> tf.Tensor:
@@ -59,9 +69,9 @@ def _has(data: tf.Tensor, start: tf.Tensor | int, text: bytes) -> tf.Tensor:
 
 
 def _search_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where the EXIF data begins, 0 if there is none, and the number of inks."""
+    """Returns where the EXIF data and the last frame begin, 0 if there is none."""
 
-    def step(start: tf.Tensor, exif: tf.Tensor, inks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def step(start: tf.Tensor, exif: tf.Tensor, frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         marker, length = _number(data, start, 2), _number(data, start + 2, 2)
         is_exif = tf.equal(marker, APP1) & _has(data, start + 4, EXIF) & tf.equal(exif, 0)
         is_frame = tf.reduce_any(tf.equal(marker, FRAMES))
@@ -71,20 +81,20 @@ def _search_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (
             tf.where(is_end, tf.shape(data)[0], after),
             tf.where(is_exif, start + 4 + len(EXIF), exif),
-            tf.where(is_frame, data[tf.minimum(start + 9, tf.shape(data)[0] - 1)], inks),
+            tf.where(is_frame, start, frame),
         )
 
     return _loop(data, 2, step)
 
 
 def _search_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where the EXIF data begins, 0 if there is none, and 0 inks."""
+    """Returns where the EXIF data begins, 0 if there is none, and 0, since a PNG has no frame."""
 
-    def step(start: tf.Tensor, exif: tf.Tensor, inks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def step(start: tf.Tensor, exif: tf.Tensor, frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         length = _number(data, start, 4)
         after = tf.where(length < 0, tf.shape(data)[0], start + 12 + tf.minimum(length, MAX_BYTES))
         after = tf.where(_has(data, start + 4, PNG_PIXELS), tf.shape(data)[0], after)
-        return after, tf.where(_has(data, start + 4, PNG_EXIF), start + 8, exif), inks
+        return after, tf.where(_has(data, start + 4, PNG_EXIF), start + 8, exif), frame
 
     return _loop(data, 8, step)
 
@@ -95,8 +105,8 @@ def _loop(data: tf.Tensor, start: int, step: Step) -> tuple[tf.Tensor, tf.Tensor
     def is_inside(start: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
         return start < tf.shape(data)[0] - PADDING
 
-    _, exif, inks = tf.while_loop(is_inside, step, variables, maximum_iterations=MAX_SEGMENTS)
-    return exif, inks
+    _, exif, frame = tf.while_loop(is_inside, step, variables, maximum_iterations=MAX_SEGMENTS)
+    return exif, frame
 
 
 def _orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

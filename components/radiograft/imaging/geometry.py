@@ -22,12 +22,15 @@ class ImageInput(NamedTuple):
         gray_range: values of 16-bit images that become black and white; None divides by 256, so that only images that
             use all 16 bits fill the 8 bits.
         channels: 1 for gray, 3 for RGB.
+        reduced_jpeg: whether a JPEG that is much larger than the square is decoded at a half, a quarter or an eighth of
+            its sides, which takes less time and changes the pixels a little.
     """
 
     size: int
     resize: str = STRETCH
     gray_range: GrayRange | None = None
     channels: int = GRAY
+    reduced_jpeg: bool = False
 
 
 def as_range(values: Sequence[int] | None) -> GrayRange | None:

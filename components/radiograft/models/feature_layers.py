@@ -69,6 +69,39 @@ def feature_parts(backbone: keras.Model, layers: Sequence[str]) -> list[FeatureP
     return parts
 
 
+def build_distinct_taps(
+    backbone: keras.Model, names: Sequence[str]
+) -> tuple[keras.Model, dict[str, tuple[slice, ...]]]:
+    """Builds a network from images to the globally pooled outputs of several layers, in which no channel is repeated.
+
+    A concatenation repeats the channels of its inputs. DenseNet-121 has 35,296 channels in its taps, of which 3,840 are
+    distinct.
+
+    Returns:
+        A network to float32 [n, distinct channels] that shares the backbone's layers, and by name the columns that are,
+        joined, the channels of each layer.
+    """
+    pooled, starts, width = list[keras.KerasTensor](), dict[int, int](), 0
+    columns = dict[str, tuple[slice, ...]]()
+    for name in names:
+        ranges = list[slice]()
+        for tensor in _concatenated(backbone.get_layer(name).output):
+            channels = int(tensor.shape[-1])
+            if id(tensor) not in starts:
+                pooling = keras.layers.GlobalAveragePooling2D(
+                    dtype="float32", name=f"{producing_layer(tensor).name}_tap"
+                )
+                pooled.append(pooling(tensor))
+                starts[id(tensor)], width = width, width + channels
+            start = starts[id(tensor)]
+            if ranges and ranges[-1].stop == start:  # one view of both
+                start = ranges.pop().start
+            ranges.append(slice(start, starts[id(tensor)] + channels))
+        columns[name] = tuple(ranges)
+    features = keras.layers.Concatenate(dtype="float32", name="taps")(pooled) if len(pooled) > 1 else pooled[0]
+    return keras.Model(backbone.input, features, name=f"{backbone.name}_features"), columns
+
+
 def _concatenated(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
     """Returns the tensors of which nested concatenations of channels make this one, in the order of their channels."""
     layer = producing_layer(tensor)

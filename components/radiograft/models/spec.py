@@ -20,7 +20,13 @@ from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_fr
 from radiograft.utils import json_io
 
 FILE = "contract.json"
-OPTIONAL = ("covariates", "lateral", "ood_threshold", "scales")  # left out of the contract if the network has none
+OPTIONAL = (
+    "covariates",
+    "lateral",
+    "ood_threshold",
+    "reduced_jpeg",
+    "scales",
+)  # left out of the contract if the network has none
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
@@ -99,6 +105,7 @@ class ModelSpec:
         scales: mean and standard deviation of each target in training; empty unless the task is `regression`.
         lateral: whether the network also reads a lateral image.
         pooling: how the head pools positions, see `ExtractFeatures.model_pooling`.
+        reduced_jpeg: whether large JPEGs are decoded at reduced size, see `ImageInput`.
         branches: `global` or `attention_guided`, see `FineTune.model_branches`; the network contains all branches.
     """
 
@@ -122,6 +129,7 @@ class ModelSpec:
     lateral: bool = False
     pooling: str = AVERAGE
     branches: str = GLOBAL
+    reduced_jpeg: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -136,7 +144,7 @@ class ModelSpec:
     @property
     def image_input(self) -> ImageInput:
         """Size of the input, and how images are converted to it."""
-        return ImageInput(self.image_size, self.image_resize, self.gray_range, self.channels)
+        return ImageInput(self.image_size, self.image_resize, self.gray_range, self.channels, self.reduced_jpeg)
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
@@ -254,6 +262,7 @@ class ModelSpec:
         known["scales"] = tuple(TargetScale(**scale) for scale in values.get("scales", ()))
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
+        known["reduced_jpeg"] = bool(values.get("reduced_jpeg", False))
         known["lateral"] = bool(values.get("lateral", False))
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
         threshold = values.get("ood_threshold")

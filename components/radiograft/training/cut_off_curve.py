@@ -61,10 +61,10 @@ def compute_curve(
         ValueError: no label has both classes on validation.
     """
     activation, metric = task.activation, task.monitor.metric
-    probes = linear_probes.fit_probes(extraction.stored["train"], truth["train"], extraction.widths, activation)
-    scores = probes.predict(extraction.stored["validation"])
     points, selected = [], []
-    for layer, channels, by_penalty in zip(extraction.layers, extraction.widths, scores, strict=True):
+    for layer in extraction.layers:
+        probe = linear_probes.fit_probe(extraction.layer(layer, "train"), truth["train"], activation)
+        by_penalty, channels = probe.predict(extraction.layer(layer, "validation")), len(probe.mean)
         values = [task.evaluate(truth["validation"], predicted)[metric] for predicted in by_penalty]
         best = int(np.argmax(values))
         point = Point(layer=layer, channels=channels, penalty=linear_probes.penalties_of(activation)[best])

@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
-from radiograft.models.cut_offs import build_tap_model, tap_widths
-from radiograft.models.feature_layers import feature_parts
+from radiograft.models.feature_layers import build_distinct_taps, feature_parts
 from radiograft.models.predictor import MAX_FLOAT16, Predictor, create_memmap, stream_to_file
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
@@ -34,20 +33,29 @@ class FeatureSet:
 
     Attributes:
         backbone: the frozen network.
-        layers: names of the tapped layers, from the input to the output.
-        widths: number of channels of each layer.
-        stored: features by split, float16 [images, sum of widths], memory-mapped; the layers are concatenated.
+        columns: columns of `stored` that are, joined, the channels of each tapped layer, by name, from the input to the
+            output. Layers share columns if one concatenates the outputs of others, as in DenseNet.
+        stored: features by split, float16 [images, distinct channels], memory-mapped.
         lateral: features of the lateral images, if the network reads them.
         maps: output of the deepest layer by split, float16 [images, height, width, channels], memory-mapped; empty
             unless a head needs it.
     """
 
     backbone: keras.Model
-    layers: list[str]
-    widths: list[int]
+    columns: dict[str, tuple[slice, ...]]
     stored: dict[str, np.ndarray]
     lateral: FeatureSet | None = None
     maps: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the tapped layers, from the input to the output."""
+        return list(self.columns)
+
+    def layer(self, name: str, split: str) -> np.ndarray:
+        """Returns the features of one layer and one split, float16 [images, channels]; a view if they are adjacent."""
+        parts = [self.stored[split][:, columns] for columns in self.columns[name]]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def of(self, layers: Sequence[str], split: str, data: Shards) -> CachedActivations:
         """Returns the features of some layers and one split as activations with a single view.
@@ -83,11 +91,7 @@ class FeatureSet:
         return [np.concatenate(parts).astype("float32") for parts in zip(*moments, strict=True)]
 
     def _parts(self, layers: Sequence[str], split: str) -> list[np.ndarray]:
-        starts = dict(zip(self.layers, np.cumsum([0, *self.widths[:-1]]).tolist(), strict=True))
-        return [
-            self.stored[split][:, starts[part.layer] :][:, part.channels]
-            for part in feature_parts(self.backbone, layers)
-        ]
+        return [self.layer(part.layer, split)[:, part.channels] for part in feature_parts(self.backbone, layers)]
 
 
 def has_lateral_image(data: Shards, split: str) -> np.ndarray:
@@ -115,8 +119,8 @@ def extract_features(
 ) -> FeatureSet:
     """Runs the backbone once on the training and validation images and pools the outputs of the given layers.
 
-    The features are stored in `<folder>/<split>.npy`. Batches found in `checkpoints` are not computed again, unless
-    maps are stored, which are too large for checkpoints.
+    The distinct features are stored in `<folder>/<split>.npy`. Batches found in `checkpoints` are not computed again,
+    unless maps are stored, which are too large for checkpoints.
 
     Args:
         map_folder: where the output of the deepest layer is stored too, before pooling; None for nowhere.
@@ -126,12 +130,13 @@ def extract_features(
         OSError: the files do not fit on the disk.
     """
     backbone.trainable = False
-    extractor = build_tap_model(backbone, layers)
+    extractor, columns = build_distinct_taps(backbone, layers)
     folder.mkdir(parents=True, exist_ok=True)
     stored, maps = {}, dict[str, np.ndarray]()
     last = backbone.get_layer(layers[-1]).output
     predictor = Predictor(keras.Model(backbone.input, [extractor.output, last]) if map_folder else extractor, strategy)
-    key = (weights_digest(backbone), data.identity(), batch_size)
+    width = int(extractor.output.shape[-1])  # a checkpoint of another width is not of these features
+    key = (weights_digest(backbone), data.identity(), batch_size, width)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
         log.debug("%d images of %s through %s", rows, split, extractor.name)
@@ -142,7 +147,7 @@ def extract_features(
         else:
             outputs = _iter_features(predictor, images, checkpoints.of(split, *key))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
-    return FeatureSet(backbone, list(layers), tap_widths(backbone, layers), stored, maps=maps)
+    return FeatureSet(backbone, columns, stored, maps=maps)
 
 
 def _create_map_file(folder: Path, split: str, shape: tuple[int, ...]) -> np.ndarray:

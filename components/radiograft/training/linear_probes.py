@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from radiograft.training.stored_inputs import ROWS_IN_MEMORY, StoredInputs, moments, row_slices
+
 log = logging.getLogger(__name__)
 
+Product = Callable[[np.ndarray], np.ndarray]
 Problem = tuple[np.ndarray | slice, np.ndarray]  # images and labels that are solved together
 
 PENALTIES = (0.01, 0.1, 1.0)
@@ -49,12 +52,14 @@ class Probe:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Returns probabilities, or numbers, float32 [penalties, n, labels], for features [n, channels]."""
+        parts = [self._score(features[rows]) for rows in row_slices(max(len(features), 1))]
+        by_penalty = np.concatenate(parts).reshape(len(features), -1, len(penalties_of(self.activation)))
+        return by_penalty.transpose(2, 0, 1)
+
+    def _score(self, features: np.ndarray) -> np.ndarray:
         centered = np.asarray(features, dtype="float32") - self.mean
         scores = _activate(ops.matmul(centered, self.weights) + self.biases, self.activation)
-        by_penalty: np.ndarray = ops.convert_to_numpy(scores).reshape(
-            len(features), -1, len(penalties_of(self.activation))
-        )
-        return by_penalty.transpose(2, 0, 1)
+        return np.asarray(ops.convert_to_numpy(scores))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +101,7 @@ def fit_probes(
             `linear` for numbers.
         standardize: whether to divide the features by their standard deviations; otherwise they are only centered.
     """
-    return Probes(widths, [_fit(part, truth, activation, standardize) for part in _by_layer(features, widths)])
+    return Probes(widths, [fit_probe(part, truth, activation, standardize) for part in _by_layer(features, widths)])
 
 
 def _by_layer(features: np.ndarray, widths: list[int]) -> list[np.ndarray]:
@@ -113,19 +118,22 @@ def _activate(logits: Any, activation: str) -> Any:
     return ops.reshape(ops.softmax(by_class, axis=1), logits.shape)
 
 
-def _fit(features: np.ndarray, truth: np.ndarray, activation: str, standardize: bool) -> Probe:
-    """Fits the probe of one layer; constant features are scaled to zero."""
-    inputs = np.asarray(features, dtype="float32")
-    mean, deviation = inputs.mean(axis=0, dtype="float64").astype("float32"), inputs.std(axis=0, dtype="float64")
-    deviation = deviation if standardize else np.ones_like(deviation)
+def fit_probe(features: np.ndarray, truth: np.ndarray, activation: str = "sigmoid", standardize: bool = True) -> Probe:
+    """Fits the probe of one layer, features [n, channels], as `fit_probes`; constant features are scaled to zero."""
+    is_stored = len(features) > ROWS_IN_MEMORY
+    inputs = features if is_stored else np.asarray(features, dtype="float32")
+    center, deviation = moments(inputs) if is_stored else (inputs.mean(0, "float64"), inputs.std(0, "float64"))
+    mean, deviation = center.astype("float32"), deviation if standardize else np.ones_like(deviation)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6).astype("float32")
-    inputs = (inputs - mean) * scale
     penalties = len(penalties_of(activation))
     weights = np.zeros((inputs.shape[1], truth.shape[1], penalties), dtype="float32")
     priors, problems = _problems(truth, activation)
     biases = np.repeat(priors[:, None], penalties, axis=1)
     for images, labels in problems:
-        weights[:, labels], biases[labels] = _solve(inputs[images], truth[images][:, labels], activation)
+        rows, known = np.arange(len(features))[images], truth[images][:, labels]
+        solve = _solve_stored if len(rows) > ROWS_IN_MEMORY else _solve
+        given = StoredInputs(inputs, rows, mean, scale)
+        weights[:, labels], biases[labels] = solve(given, known, activation)
     return Probe(mean, scale[:, None] * weights.reshape(len(weights), -1), biases.ravel(), activation)
 
 
@@ -173,38 +181,71 @@ def _joint_problems(truth: np.ndarray) -> Iterator[Problem]:
         yield known[:, label], np.array([label])
 
 
-def _solve(inputs: np.ndarray, truth: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
+def _solve(stored: StoredInputs, truth: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights [channels, labels, penalties] and biases [labels, penalties] for inputs [n, channels]."""
+    ((_, inputs),) = stored.parts()
     mean = inputs.mean(axis=0)
     centered = inputs - mean
     axes, variances = _principal_axes(centered)
     rotated = np.pad(ops.convert_to_numpy(ops.matmul(centered, axes)), [(0, 0), (0, 1)], constant_values=1.0)
     if activation == "linear":
-        solution = _solve_ridge(rotated[:, :-1], variances, truth)
+        means = truth.mean(axis=0, dtype="float64").astype("float32")
+        solution = _solve_ridge(rotated[:, :-1].T @ (truth - means) / len(truth), variances, means)
     else:
-        solution = _minimize(rotated, np.append(variances, np.float32(1)), truth, activation)
+        matrix, transposed = ops.convert_to_tensor(rotated), ops.convert_to_tensor(np.ascontiguousarray(rotated.T))
+        solution = _minimize(
+            lambda weights: ops.convert_to_numpy(ops.matmul(matrix, weights)),
+            lambda residual: ops.convert_to_numpy(ops.matmul(transposed, residual)),
+            np.append(variances, np.float32(1)),
+            truth,
+            activation,
+        )
     weights = ops.convert_to_numpy(ops.matmul(axes, solution[:-1]))
-    biases = solution[-1] - mean @ weights
+    return _with_biases(weights, solution[-1], mean, activation)
+
+
+def _solve_stored(stored: StoredInputs, truth: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the same as `_solve`, but for rounding, of inputs that are computed again in every step."""
+    inputs = stored.centered()
+    variances, vectors = (ops.convert_to_numpy(part) for part in ops.eigh(inputs.covariances()))
+    kept = variances > MIN_VARIANCE * variances[-1]
+    variances, axes = variances[kept], vectors[:, kept]
+    if activation == "linear":
+        means = truth.mean(axis=0, dtype="float64").astype("float32")
+        solution = _solve_ridge(axes.T @ inputs.transposed_times(truth - means) / len(truth), variances, means)
+    else:
+        solution = _minimize(
+            lambda weights: inputs.times(axes @ weights[:-1]) + weights[-1],
+            lambda residual: np.vstack([axes.T @ inputs.transposed_times(residual), residual.sum(axis=0)]),
+            np.append(variances, np.float32(1)),
+            truth,
+            activation,
+        )
+    return _with_biases(axes @ solution[:-1], solution[-1], np.asarray(inputs.center), activation)
+
+
+def _with_biases(
+    weights: np.ndarray, intercepts: np.ndarray, mean: np.ndarray, activation: str
+) -> tuple[np.ndarray, np.ndarray]:
+    biases = intercepts - mean @ weights
     shape = (-1, len(penalties_of(activation)))
     return weights.reshape(len(weights), *shape), biases.reshape(shape)
 
 
-def _solve_ridge(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _solve_ridge(covariances: np.ndarray, variances: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Returns the weights of ridge regressions on uncorrelated, centered inputs.
 
     Args:
-        inputs: float32 [n, axes].
-        variances: of the columns, float32 [axes].
-        truth: float32 [n, labels] without unknown values.
+        covariances: of the inputs with the targets, float32 [axes, labels].
+        variances: of the inputs, float32 [axes].
+        means: of the targets, float32 [labels].
 
     Returns:
         float32 [axes + 1, labels x penalties]; the last row is the bias, which has no penalty.
     """
-    means = truth.mean(axis=0, dtype="float64").astype("float32")
-    covariances = inputs.T @ (truth - means) / len(inputs)
     penalties = np.array(RIDGE_PENALTIES, dtype="float32")
     weights = covariances[:, :, None] / (variances[:, None, None] + penalties)
-    return np.vstack([weights.reshape(len(inputs.T), -1), np.repeat(means, len(penalties))[None]])
+    return np.vstack([weights.reshape(len(variances), -1), np.repeat(means, len(penalties))[None]])
 
 
 def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +266,9 @@ def _principal_axes(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors, variances
 
 
-def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray, activation: str) -> np.ndarray:
+def _minimize(
+    multiply: Product, multiply_transposed: Product, variances: np.ndarray, truth: np.ndarray, activation: str
+) -> np.ndarray:
     """Minimizes the loss by gradient descent with Nesterov momentum and a diagonal preconditioner.
 
     The curvature of the loss is at most CURVATURE times the columns' variances plus the penalty (Böhning and Lindsay
@@ -233,7 +276,9 @@ def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray, acti
     (O'Donoghue and Candès 2015), for all exclusive classes at once.
 
     Args:
-        inputs: float32 [n, axes + 1] with uncorrelated columns; the last column is 1, for the bias.
+        multiply: returns the product of inputs [n, axes + 1], whose columns are uncorrelated and whose last column is
+            1, for the bias, with weights.
+        multiply_transposed: returns the product of the transposed inputs with residuals [n, labels x penalties].
         variances: of the columns, float32 [axes + 1].
         truth: float32 [n, labels], NaN where unknown.
         activation: `sigmoid` or `softmax`.
@@ -248,12 +293,11 @@ def _minimize(inputs: np.ndarray, variances: np.ndarray, truth: np.ndarray, acti
     ridge = np.outer(np.ones_like(variances), np.tile(np.array(PENALTIES, dtype="float32"), truth.shape[1]))
     ridge[-1] = 0.0
     bound = len(truth) * share * variances[:, None] * CURVATURE[activation] + ridge
-    inputs, transposed = ops.convert_to_tensor(inputs), ops.convert_to_tensor(np.ascontiguousarray(inputs.T))
     position: np.ndarray = np.zeros_like(bound)
     ahead, age = position, np.ones_like(bound[0])  # `age` controls the momentum of each column
     for _ in range(MAX_STEPS):
-        residual = (_activate(ops.matmul(inputs, ahead), activation) - targets) * image_weights
-        gradient = ops.convert_to_numpy(ops.matmul(transposed, residual)) + ridge * ahead
+        residual = (ops.convert_to_numpy(_activate(multiply(ahead), activation)) - targets) * image_weights
+        gradient = multiply_transposed(residual) + ridge * ahead
         updated = ahead - gradient / bound
         step = updated - position
         uphill = (gradient * step).sum(axis=0)

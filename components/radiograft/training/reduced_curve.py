@@ -174,9 +174,8 @@ def compute_reduced_curve(
 
 def _iter_layers(extraction: FeatureSet) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Yields each layer with its features by split."""
-    stops = np.cumsum(extraction.widths)
-    for layer, width, stop in zip(extraction.layers, extraction.widths, stops, strict=True):
-        yield layer, {split: stored[:, stop - width : stop] for split, stored in extraction.stored.items()}
+    for layer in extraction.layers:
+        yield layer, {split: extraction.layer(layer, split) for split in extraction.stored}
 
 
 def _reduced_point(

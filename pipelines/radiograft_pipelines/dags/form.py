@@ -18,9 +18,9 @@ FIELDS = ("settings", "overrides", *FORM_SETTINGS)
 REFINEMENTS = {
     "data_box_training_fraction", "data_covariates_insist", "data_readers", "data_table_file",
     "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients", "evaluate_ordered_classes",
-    "gate_min_r2", "image_crop_size", "model_feature_reduction", "model_normalization", "model_patient_dropout",
-    "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5", "train_box_weight",
-    "train_cached_augmentations", "train_crop_control",
+    "gate_min_r2", "image_crop_size", "image_reduced_jpeg", "model_feature_reduction", "model_normalization",
+    "model_patient_dropout", "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5",
+    "train_box_weight", "train_cached_augmentations", "train_crop_control",
 }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from radiograft.config.data_policy import (
     NEAR_DUPLICATE_ELSEWHERE,
 )
 from radiograft.data.catalog import SPLITS, label_column
+from radiograft.data.quality.similar_images import SimilarImages
 from radiograft.data.soft_labels import majority_class
 
 SIDE = 16  # pixels of a thumbnail; every image_size is a multiple of it
@@ -28,16 +29,6 @@ MAX_GRAY_LEVELS = 2  # maximum difference of the levels of each channel in a bla
 # The maximum over 7,586 real chest radiographs (NIH at 320 and 64 px, PneumoniaMNIST) is 0.24. Of the same images
 # inverted, 97% exceed 0.3.
 INVERTED_FROM = 0.3
-
-BYTES = 8
-# Two hashes that differ in fewer bits than they have bytes share at least one byte. Bucketing by byte therefore finds
-# all such pairs.
-MAX_HASH_DISTANCE = BYTES - 1
-# Maximum correlation among 765,585 pairs of NIH images: 0.973 for two patients, 0.987 for one patient, and 1 for
-# repeated images. The correlation with the original always exceeds 0.99 after JPEG compression at quality 50, after
-# downsampling by 2 and with noise of 8 gray levels, and in 99.6% of the images after brightening by 15%.
-MIN_CORRELATION = 0.99
-CHUNK_SIZE = 2**20  # pairs
 MAX_LOGGED = 3  # pairs
 
 log = logging.getLogger(__name__)
@@ -106,7 +97,7 @@ def perceptual_hash(means: np.ndarray) -> int:
 
 
 def find_contradictory_copies(
-    rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, labels: Iterable[str]
+    rows: pd.DataFrame, similar: SimilarImages, labels: Iterable[str]
 ) -> dict[str, pd.Series[bool]]:
     """Returns which rows are near-equal to a row of any split with a different label, by reason.
 
@@ -114,106 +105,78 @@ def find_contradictory_copies(
 
     Args:
         rows: image_id and the label columns.
-        hashes: uint64 [rows], perceptual hashes from `check_image`.
-        thumbnails: uint8 [rows, side, side, channels].
+        similar: which images of the rows are similar.
         labels: names of the labels.
     """
     truth = majority_class(rows[list(map(label_column, labels))]).to_numpy("float64")
-    first, second = similar_pairs(hashes, thumbnails).T
-    different = (np.abs(truth[first] - truth[second]) > 0).any(axis=1)  # NaN, an unknown label, differs from none
-    positions = np.union1d(first[different], second[different])
-    for one, other in zip(first[different][:MAX_LOGGED], second[different][:MAX_LOGGED], strict=True):
+    lowest, highest = (_extreme_labels(similar, truth, extreme) for extreme in (np.fmin, np.fmax))
+    contradictory: np.ndarray = np.any(
+        (truth > lowest) | (truth < highest), axis=1
+    )  # NaN, an unknown label, differs from none
+    for one, other in itertools.islice(_contradictions(similar, truth, contradictory), MAX_LOGGED):
         log.warning("  near-equal, with different labels: %s and %s", *rows["image_id"].iloc[[one, other]])
-    return {CONTRADICTORY_NEAR_COPIES: pd.Series(np.isin(np.arange(len(rows)), positions), index=rows.index)}
+    return {CONTRADICTORY_NEAR_COPIES: pd.Series(contradictory, index=rows.index)}
 
 
-def find_near_duplicates(
-    rows: pd.DataFrame, hashes: np.ndarray, thumbnails: np.ndarray, *, leave: bool
-) -> dict[str, pd.Series[bool]]:
+def _extreme_labels(similar: SimilarImages, truth: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """Returns the lowest or highest known value of each label among the images similar to each image, and itself."""
+    own = np.full((max(similar.groups.max(initial=-1), similar.pairs.max(initial=-1)) + 1, truth.shape[1]), np.nan)
+    extreme.at(own, similar.groups, truth)
+    around = own.copy()
+    for first, second in (similar.pairs.T, similar.pairs.T[::-1]):
+        extreme.at(around, first, own[second])
+    return np.asarray(around[similar.groups])
+
+
+def _contradictions(similar: SimilarImages, truth: np.ndarray, contradictory: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yields the similar images with different labels, the lower index first, in ascending order."""
+    for one in np.flatnonzero(contradictory).tolist():
+        own = similar.groups[one]
+        around = similar.pairs[(similar.pairs == own).any(axis=1)]
+        others = np.isin(similar.groups, [own, *around.ravel()]) & (np.abs(truth - truth[one]) > 0).any(axis=1)
+        yield from ((one, other) for other in np.flatnonzero(others).tolist() if other > one)
+
+
+def find_near_duplicates(rows: pd.DataFrame, similar: SimilarImages, *, leave: bool) -> dict[str, pd.Series[bool]]:
     """Returns which rows are near duplicates, by reason. Test images never are, because the test split stays complete.
 
     Args:
         rows: `split`.
-        hashes: uint64 [rows], perceptual hashes from `check_image`.
-        thumbnails: uint8 [rows, side, side, channels].
+        similar: which images of the rows are similar.
         leave: whether near duplicates are excluded. An image that resembles only excluded images is not a duplicate.
     """
     order = rows["split"].map(SPLITS[::-1].index).argsort(kind="stable").to_numpy()
     splits = rows["split"].to_numpy()[order]
-    originals = find_repeats(hashes[order], thumbnails[order], leave & (splits != "test"))
-    originals = {later: earlier for later, earlier in originals.items() if splits[later] != "test"}
+    originals = find_repeats(similar.where(order), leave & (splits != "test"))
+    repeated = (originals >= 0) & (splits != "test")
+    from_same_split = splits == splits[originals]
 
-    def mask(same_split: bool) -> pd.Series[bool]:
-        positions = [
-            order[later] for later, earlier in originals.items() if (splits[later] == splits[earlier]) == same_split
-        ]
-        return pd.Series(np.isin(np.arange(len(rows)), positions), index=rows.index)
+    def mask(repeats: np.ndarray) -> pd.Series[bool]:
+        return pd.Series(np.isin(np.arange(len(rows)), order[repeats]), index=rows.index)
 
-    return {NEAR_DUPLICATE_ELSEWHERE: mask(same_split=False), NEAR_DUPLICATE: mask(same_split=True)}
+    return {
+        NEAR_DUPLICATE_ELSEWHERE: mask(repeated & ~from_same_split),
+        NEAR_DUPLICATE: mask(repeated & from_same_split),
+    }
 
 
-def find_repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray) -> dict[int, int]:
-    """Maps the index of each repeated image to that of the earlier image that it repeats and that is kept.
+def find_repeats(similar: SimilarImages, leaves: np.ndarray) -> np.ndarray:
+    """Returns for each image the index of the first earlier one that it repeats and that is kept, int64 [n], or -1.
 
     Args:
-        hashes: uint64 [n].
-        thumbnails: uint8 [n, side, side, channels].
+        similar: which images are similar.
         leaves: bool [n], whether an image is excluded if it is a repeat.
     """
-    originals: dict[int, int] = {}
-    for earlier, later in similar_pairs(hashes, thumbnails).tolist():
-        if earlier not in originals or not leaves[earlier]:
-            originals.setdefault(later, earlier)
-    return originals
-
-
-def similar_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Returns the indices of similar images, int64 [pairs, 2], the lower index first, in ascending order.
-
-    Args:
-        hashes: uint64 [n].
-        thumbnails: uint8 [n, side, side, channels].
-    """
-    flat = thumbnails.reshape(len(thumbnails), math.prod(thumbnails.shape[1:]))
-    channels = thumbnails.shape[3] if thumbnails.ndim == 4 else 1
-    similar = [pairs[_correlate(flat, pairs, channels)] for pairs in _close_hashes(hashes)]
-    empty = np.empty((0, 2), "int64")
-    return np.unique(np.concatenate([empty, *similar]), axis=0)
-
-
-def _close_hashes(hashes: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields index pairs of hashes that differ in at most MAX_HASH_DISTANCE bits, once per byte that they share."""
-    for byte in range(BYTES):
-        values = (hashes >> np.uint64(8 * byte)) & np.uint64(255)
-        order = np.argsort(values, kind="stable")
-        for bucket in np.split(order, np.flatnonzero(np.diff(values[order])) + 1):
-            rows = max(1, CHUNK_SIZE // max(len(bucket), 1))
-            for start in range(0, len(bucket), rows):
-                block = bucket[start : start + rows]
-                bits = np.bitwise_count(hashes[block][:, None] ^ hashes[bucket][None, :])
-                first, second = np.nonzero(bits <= MAX_HASH_DISTANCE)
-                pairs = np.stack([block[first], bucket[second]], axis=1)
-                yield pairs[pairs[:, 0] < pairs[:, 1]]
-
-
-def _correlate(flat: np.ndarray, pairs: np.ndarray, channels: int) -> np.ndarray:
-    """Returns whether the thumbnails of each pair correlate, bool [pairs]. Thumbnails without contrast never do.
-
-    Those in color must correlate as a whole, and also after the mean of each channel is removed: images of tissue
-    of one hue correlate as a whole, and those of one pattern in two hues correlate without the means.
-    """
-    correlated = _correlate_values(flat, pairs)
-    if channels == 1:
-        return correlated
-    centered = flat.reshape(len(flat), -1, channels).astype("float32")
-    centered -= centered.mean(axis=1, keepdims=True)
-    correlated[correlated] = _correlate_values(centered.reshape(len(flat), -1), pairs[correlated])
-    return correlated
-
-
-def _correlate_values(flat: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    first, second = (flat[pairs[:, column]].astype("float32") for column in (0, 1))
-    first -= first.mean(axis=1, keepdims=True)
-    second -= second.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return np.asarray((first * second).sum(axis=1) >= MIN_CORRELATION * np.maximum(norms, 1.0))
+    images = np.arange(len(leaves))
+    count = max(similar.groups.max(initial=-1), similar.pairs.max(initial=-1)) + 1
+    first, first_kept = (np.full(count, len(leaves)) for _ in range(2))
+    np.minimum.at(first, similar.groups, images)
+    np.minimum.at(first_kept, similar.groups[~leaves], images[~leaves])
+    originals = first.copy()  # of each group; its first image if that repeats none
+    pairs = np.take_along_axis(similar.pairs, np.argsort(first[similar.pairs], axis=1), axis=1)
+    for earlier, later in pairs[np.argsort(first[pairs[:, 0]], kind="stable")].tolist():
+        repeated = first[earlier] if originals[earlier] == first[earlier] else first_kept[earlier]
+        if repeated < first[later]:
+            originals[later] = min(originals[later], repeated)
+    found = originals[similar.groups]
+    return np.where(found < images, found, -1)

@@ -79,6 +79,7 @@ class Shards:
                 summary.get("image_resize", STRETCH),
                 as_range(summary.get("gray_range")),
                 summary.get("image_channels", GRAY),
+                summary.get("image_reduced_jpeg", False),
             ),
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
             summary=summary,

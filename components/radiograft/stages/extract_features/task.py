@@ -101,6 +101,7 @@ def run(
         gray_range=data.image_input.gray_range,
         task=data.task,
         channels=data.image_input.channels,
+        reduced_jpeg=data.image_input.reduced_jpeg,
         normalization=read_normalization(extraction.backbone),
         covariates=covariates,
         scales=target_scales(data),

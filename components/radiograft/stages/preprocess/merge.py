@@ -31,6 +31,7 @@ from radiograft.data.catalog import (
 from radiograft.data.file_counts import count_files
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
+from radiograft.data.quality.similar_images import find_similar_images
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
 from radiograft.data.shards.files import Shard, plan_shards
@@ -73,7 +74,8 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "yes", "no"))
     kept, channels = kept.reset_index(drop=True), _read_common(parts, color.FILE)
     values = as_range(_read_common(parts, gray_range.FILE))
-    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"])
+    reduced = settings.image_reduced_jpeg
+    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"], reduced)
     sample = color.ColorSample(*channels["sample"])
     _describe(settings, target, sample, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
@@ -116,20 +118,14 @@ def _apply_policy(
     """
     stored = data_filter.apply(rows, row_status.by_reason(statuses))
     statuses = statuses.loc[stored.index]
-    stored = data_filter.apply(
-        stored,
-        image_checks.find_contradictory_copies(
-            stored, statuses["hash"].to_numpy(), row_status.thumbnails(statuses), labels
-        ),
-    )
-    statuses = statuses.loc[stored.index]
+    similar = find_similar_images(statuses["hash"].to_numpy(), row_status.thumbnails(statuses))
+    consistent = data_filter.apply(stored, image_checks.find_contradictory_copies(stored, similar, labels))
     near = image_checks.find_near_duplicates(
-        stored,
-        statuses["hash"].to_numpy(),
-        row_status.thumbnails(statuses),
+        consistent,
+        similar.where(stored.index.isin(consistent.index)),
         leave=data_filter.policy.treatment(NEAR_DUPLICATE) != REPORT,
     )
-    return data_filter.apply(stored, near)
+    return data_filter.apply(consistent, near)
 
 
 def _log_counts(rows: pd.DataFrame, kept: pd.DataFrame) -> None:
@@ -182,6 +178,7 @@ def _describe(
         "image_resize": target.resize,
         "gray_range": target.gray_range,
         "image_channels": target.channels,
+        **({"image_reduced_jpeg": True} if target.reduced_jpeg else {}),
         "color": {
             "images": len(rows),
             "in_color": int((rows["color"] == "yes").sum()),

@@ -87,7 +87,7 @@ def choose_input(settings: Preprocess, rows: pd.DataFrame, channels: int) -> Ima
     chosen = settings.gray_range() or gray_range.measure(rows)
     if chosen:
         log.info("16-bit images: gray values from %d to %d are scaled to 8 bits", *chosen)
-    return ImageInput(settings.stored_size, settings.image_resize, chosen, channels)
+    return ImageInput(settings.stored_size, settings.image_resize, chosen, channels, settings.image_reduced_jpeg)
 
 
 def _split_of(shard: Shard) -> str:

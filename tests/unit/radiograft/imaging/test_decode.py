@@ -318,3 +318,47 @@ def test_decode_pad_keeps_aspect_ratio(height: int, width: int, size: int) -> No
     assert pixels.sum() == 255 * rows * columns
     assert abs(pixels.shape[0] - 2 * y - rows) <= 1
     assert abs(pixels.shape[1] - 2 * x - columns) <= 1
+
+
+def smooth(height: int, width: int, mode: str = "L") -> Image.Image:
+    """Returns a picture without fine detail, of which every reduction looks alike."""
+    shape = (height, width) if mode == "L" else (height, width, len(mode))
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, *shape[2:]), dtype="uint8")
+    return Image.fromarray(coarse, mode).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "ratio"),
+    [(127, 200, 1), (128, 200, 2), (254, 300, 2), (256, 300, 4), (512, 600, 8), (900, 64, 1)],
+)
+def test_decode_reduced_jpeg_keeps_twice_the_target(height: int, width: int, ratio: int) -> None:
+    """Fails if an image is reduced further than to 64 pixels for a target of 32, or not as far."""
+    content = tf.constant(encode(np.asarray(smooth(height, width)), "JPEG"))
+    reduced = tf.io.decode_jpeg(content, channels=1, ratio=ratio)
+    expected = decode(tf.constant(encode_png(reduced.numpy()[..., 0])), ImageInput(32))
+    np.testing.assert_array_equal(decode(content, ImageInput(32, reduced_jpeg=True)), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_decode_reduced_jpeg_looks_like_whole_one(mode: str, channels: int, orientation: int, resize: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = tf.constant(encode(smooth(260, 530, mode), "JPEG", exif=exif, quality=95))
+    target = ImageInput(32, resize, channels=channels)
+    whole, reduced = (decode(content, each).numpy() for each in (target, target._replace(reduced_jpeg=True)))
+    assert np.abs(whole.astype(int) - reduced).mean() < 1
+    assert (whole != reduced).any()
+
+
+def test_decode_reduced_jpeg_of_png_changes_nothing() -> None:
+    content = tf.constant(encode(noise(300)))
+    np.testing.assert_array_equal(decode(content, ImageInput(32, reduced_jpeg=True)), decode(content, ImageInput(32)))
+
+
+def test_decode_reduced_jpeg_truncated_raises() -> None:
+    content = encode(np.asarray(smooth(300, 300)), "JPEG")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(tf.constant(content[: len(content) // 2]), ImageInput(32, reduced_jpeg=True))

@@ -9,6 +9,7 @@ import pytest
 from radiograft.backbones import get_backbone
 from radiograft.models.backbone import build_backbone
 from radiograft.models.cut_offs import build_tap_model, check_tap, tap_widths
+from radiograft.models.feature_layers import build_distinct_taps
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,20 @@ def test_taps_of_efficientnet_lite_are_block_ends() -> None:
     assert (len(names), names[-1]) == (17, "top_activation")
     layers = [layer.name for layer in build_backbone("efficientnet_lite0", "none", "", 32).layers]
     assert names == [name for name in layers if name in names]
+
+
+def test_build_distinct_taps_of_densenet_are_bit_identical_views(densenet: keras.Model) -> None:
+    """Fails if a channel is stored twice, or if a layer of DenseNet is not one range of columns."""
+    names = get_backbone("densenet121").taps
+    network, columns = build_distinct_taps(densenet, names)
+    assert (network.output.shape[-1], sum(tap_widths(densenet, names))) == (3_840, 35_296)
+    assert all(len(ranges) == 1 for ranges in columns.values())
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype="uint8")
+    distinct = np.asarray(network(images))
+    repeated = np.asarray(build_tap_model(densenet, names)(images))
+    by_layer = np.split(repeated, np.cumsum(tap_widths(densenet, names))[:-1], axis=1)
+    for (name, (place,)), expected in zip(columns.items(), by_layer, strict=True):
+        np.testing.assert_array_equal(distinct[:, place], expected, err_msg=name)
 
 
 def test_build_tap_model_returns_spatial_mean_of_each_layer(densenet: keras.Model) -> None:

@@ -12,6 +12,7 @@ import pytest
 from radiograft.evaluation.probe_curves import read_curve
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
 from radiograft.training.feature_extraction import FeatureSet
+from tests.helpers.feature_columns import side_by_side
 
 LAYERS, WIDTHS = ["shallow", "middle", "deep"], [2, 3, 4]
 
@@ -28,7 +29,7 @@ def curve() -> tuple[list[Point], np.ndarray, dict[str, np.ndarray]]:
         for split, values in stored.items()
     }
     truth["train"][:3, 2] = 1.0
-    points, scores = compute_curve(FeatureSet(keras.Sequential(), LAYERS, WIDTHS, stored), truth)
+    points, scores = compute_curve(FeatureSet(keras.Sequential(), side_by_side(LAYERS, WIDTHS), stored), truth)
     return points, scores, truth
 
 

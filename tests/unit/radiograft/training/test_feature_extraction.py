@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
+from radiograft.models.cut_offs import build_tap_model
 from radiograft.models.predictor import Predictor
 from radiograft.training import feature_extraction
 from radiograft.training.checkpoints import Checkpoints
@@ -52,13 +53,38 @@ def extraction(
 @pytest.mark.parametrize("batch_size", [8, 64])
 def test_extract_features_keeps_stored_order(data: Shards, tmp_path: Path, batch_size: int) -> None:
     features = extraction(data, tmp_path / "features", batch_size=batch_size)
-    assert (features.layers, features.widths) == (["block1_out", "block2_out"], [1, 1])
+    assert features.columns == {"block1_out": (slice(0, 1),), "block2_out": (slice(1, 2),)}
     assert sorted(path.name for path in (tmp_path / "features").iterdir()) == ["train.npy", "validation.npy"]
     for split in ("train", "validation"):
         images = np.concatenate(list(data.images(split, 100))) / 255
         expected = images.mean(axis=(1, 2)) * [1, 2]
         np.testing.assert_allclose(features.stored[split], expected, rtol=1e-3)  # half precision
         np.testing.assert_array_equal(np.load(tmp_path / "features" / f"{split}.npy"), features.stored[split])
+
+
+def test_extract_features_stores_repeated_channels_once(data: Shards, tmp_path: Path) -> None:
+    """Fails if a layer that joins others is stored again, or its channels are joined in another order."""
+    image = keras.Input((32, 32, 1), dtype="uint8")
+    one = keras.layers.Rescaling(1 / 255, name="one")(image)
+    two = keras.layers.Conv2D(2, 1, name="two")(one)
+    joined = keras.layers.Concatenate(name="joined")([one, two])
+    three = keras.layers.Conv2D(3, 1, name="three")(joined)
+    turned = keras.layers.Concatenate(name="turned")([three, joined])
+    names = ["two", "joined", "three", "turned"]
+    network = keras.Model(image, turned)
+    features = extract_features(network, names, data, BATCH, tf.distribute.get_strategy(), tmp_path, NO_CHECKPOINTS)
+    assert features.stored["train"].shape[1] == 6
+    assert features.columns["joined"] == (slice(2, 3), slice(0, 2))
+    assert features.columns["turned"] == (slice(3, 6), slice(2, 3), slice(0, 2))
+    expected = np.concatenate(
+        list(
+            Predictor(build_tap_model(network, names), tf.distribute.get_strategy()).iter_outputs(
+                data.images("validation", BATCH)
+            )
+        )
+    ).astype("float16")
+    for name, part in zip(names, np.split(expected, [2, 5, 8], axis=1), strict=True):
+        np.testing.assert_array_equal(features.layer(name, "validation"), part, err_msg=name)
 
 
 def test_of_returns_activations_with_one_view(data: Shards, tmp_path: Path) -> None:

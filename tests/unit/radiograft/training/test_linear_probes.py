@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from radiograft.training import linear_probes
+from radiograft.training import linear_probes, stored_inputs
 
 WIDTHS = [3, 8, 5]
 CLOSE = 2e-3  # as probabilities
@@ -212,3 +212,24 @@ def test_fit_probes_memory_mapped_half_precision_is_reproducible(tmp_path: Path)
         linear_probes.fit_probes(part, truth, WIDTHS).predict(part) for part in (stored, half.astype("float32"))
     )
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "linear"])
+def test_fit_probe_of_more_rows_than_fit_into_memory_equals_the_fit_in_memory(
+    activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the parts of the stored rows are not put together as the whole, for labels that are partly unknown."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(2, 3, (300, 20)).astype("float16")
+    truth = (features[:, :3] + rng.normal(0, 3, (300, 3)) > 2).astype("float32")
+    if activation == "softmax":
+        truth = np.eye(3, dtype="float32")[truth[:, :2].sum(axis=1).astype(int)]
+    truth[:10] = np.nan
+    if activation == "sigmoid":
+        truth[:150, 2] = np.nan
+    whole = linear_probes.fit_probe(features, truth, activation).predict(features)
+    for module in (linear_probes, stored_inputs):
+        monkeypatch.setattr(module, "ROWS_IN_MEMORY", 64)
+    in_parts = linear_probes.fit_probe(features, truth, activation).predict(features)
+    assert whole.std() > 0.05
+    np.testing.assert_allclose(in_parts, whole, atol=2e-4)

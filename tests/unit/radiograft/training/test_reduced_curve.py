@@ -17,6 +17,7 @@ from radiograft.training import reduced_curve
 from radiograft.training.cut_off_curve import compute_curve
 from radiograft.training.feature_extraction import FeatureSet
 from radiograft.training.reduced_curve import compute_reduced_curve, fit_projection, write_reduced_curve
+from tests.helpers.feature_columns import side_by_side
 
 TRAIN, VALIDATION, WIDTHS = 400, 200, [12, 40]
 Truth = dict[str, np.ndarray]
@@ -31,7 +32,7 @@ def labeled_features(seed: int = 0) -> tuple[FeatureSet, Truth]:
         signal = values[:, 20:22].astype("float32") + random.normal(size=(images, 2))
         stored[split] = values
         truth[split] = np.where(random.random((images, 2)) < 0.1, np.nan, signal > 0.5).astype("float32")
-    return FeatureSet(keras.Sequential(), ["shallow", "deep"], WIDTHS, stored), truth
+    return FeatureSet(keras.Sequential(), side_by_side(["shallow", "deep"], WIDTHS), stored), truth
 
 
 def angle(one: np.ndarray, other: np.ndarray) -> float:

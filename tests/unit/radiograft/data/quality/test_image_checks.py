@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from radiograft.config.data_policy import BLANK, INVERTED, NEAR_DUPLICATE, NEAR_DUPLICATE_ELSEWHERE
 from radiograft.data.quality import image_checks
 from radiograft.data.quality.image_checks import check_image
+from radiograft.data.quality.similar_images import find_similar_images
 from tests.helpers.images import encode, noise
 
 SIZE = 64
@@ -33,7 +32,12 @@ def repeats(images: list[np.ndarray]) -> dict[int, int]:
     checks = [check_image(image[..., None]) for image in images]
     hashes = np.array([check.hash for check in checks], "uint64")
     thumbnails = np.stack([check.thumbnail for check in checks])
-    return image_checks.find_repeats(hashes, thumbnails, np.full(len(checks), True))
+    return find_repeats(hashes, thumbnails, np.full(len(checks), True))
+
+
+def find_repeats(hashes: np.ndarray, thumbnails: np.ndarray, leaves: np.ndarray) -> dict[int, int]:
+    originals = image_checks.find_repeats(find_similar_images(hashes, thumbnails), leaves).tolist()
+    return {later: earlier for later, earlier in enumerate(originals) if earlier >= 0}
 
 
 def as_jpeg(image: np.ndarray) -> np.ndarray:
@@ -96,8 +100,8 @@ def test_find_repeats_of_excluded_repeat_is_kept(leaves: list[bool], found: dict
     """Fails if all repeats are assumed to be excluded. Similar test images are all kept, and the second would hide its
     copies in train."""
     hashes, thumbnails = chain()
-    assert image_checks.similar_pairs(hashes, thumbnails).tolist() == [[0, 1], [1, 2]]
-    assert image_checks.find_repeats(hashes, thumbnails, np.array(leaves)) == found
+    assert len(find_similar_images(hashes, thumbnails).pairs) == 2
+    assert find_repeats(hashes, thumbnails, np.array(leaves)) == found
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,9 @@ def test_find_near_duplicates_compares_with_kept_images(
     splits: list[str], leave: bool, elsewhere: list[bool], within: list[bool]
 ) -> None:
     """Fails if test images, or images that data_policy only reports, are assumed to be excluded."""
-    masks = image_checks.find_near_duplicates(pd.DataFrame({"split": splits}), *chain(), leave=leave)
+    masks = image_checks.find_near_duplicates(
+        pd.DataFrame({"split": splits}), find_similar_images(*chain()), leave=leave
+    )
     assert masks[NEAR_DUPLICATE_ELSEWHERE].tolist() == elsewhere
     assert masks[NEAR_DUPLICATE].tolist() == within
 
@@ -134,7 +140,7 @@ def test_find_contradictory_copies_returns_all_copies_with_different_labels(
     """Fails if a copy stays, or if the first and third image, which are not similar, are compared."""
     rows = pd.DataFrame({"label:Mass": truth, "label:Edema": 0.0}, index=[7, 8, 9], dtype="float64")
     rows["image_id"] = ["a.png", "b.png", "c.png"]
-    (mask,) = image_checks.find_contradictory_copies(rows, *chain(), ["Mass", "Edema"]).values()
+    (mask,) = image_checks.find_contradictory_copies(rows, find_similar_images(*chain()), ["Mass", "Edema"]).values()
     assert mask.tolist() == found
     assert list(mask.index) == [7, 8, 9]
     pairs = [record.getMessage() for record in caplog.records]
@@ -148,30 +154,11 @@ def test_find_contradictory_copies_real_images_are_none(test_data: Path, name: s
     paths = sorted(path for path in (test_data / name).rglob("*") if path.suffix in (".png", ".jpg"))
     opened = (Image.open(path).convert("L").resize((SIZE, SIZE), Image.Resampling.BOX) for path in paths)
     checks = [check_image(np.asarray(image)[..., None]) for image in opened]
-    pairs = image_checks.similar_pairs(
+    similar = find_similar_images(
         np.array([check.hash for check in checks], "uint64"), np.stack([check.thumbnail for check in checks])
     )
     assert len(paths) == images
-    assert len(pairs) <= 1  # NIH repeats an image
-
-
-@settings(deadline=None, max_examples=40)
-@given(data=st.data(), count=st.integers(2, 40))
-def test_similar_pairs_finds_all_close_hashes(data: st.DataObject, count: int) -> None:
-    """Compares random hashes, some of which differ in a few bits, with a brute-force search."""
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    hashes = rng.integers(0, 2**63, count, dtype="uint64")
-    for place in range(1, count, 2):
-        flips = rng.choice(64, rng.integers(0, 12), replace=False)
-        hashes[place] = hashes[place - 1] ^ np.bitwise_or.reduce(np.uint64(1) << flips.astype("uint64"), initial=0)
-    same = np.broadcast_to(noise(16), (count, 16, 16))
-    expected = [
-        [one, other]
-        for one in range(count)
-        for other in range(one + 1, count)
-        if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 7
-    ]
-    assert image_checks.similar_pairs(hashes, same).tolist() == expected
+    assert len(similar.pairs) + images - len(set(similar.groups.tolist())) <= 1  # NIH repeats an image
 
 
 def tinted(seed: int, tint: tuple[float, float, float]) -> np.ndarray:
@@ -186,7 +173,7 @@ PINK, GREEN_TINT = (1.0, 0.6, 0.5), (0.5, 1.0, 0.4)
 def color_repeats(images: list[np.ndarray]) -> dict[int, int]:
     checks = [check_image(image) for image in images]
     thumbnails = np.stack([check.thumbnail for check in checks])
-    return image_checks.find_repeats(np.zeros(len(checks), "uint64"), thumbnails, np.full(len(checks), True))
+    return find_repeats(np.zeros(len(checks), "uint64"), thumbnails, np.full(len(checks), True))
 
 
 def test_find_repeats_color_copies_are_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,35 @@ def test_served_network_sees_stored_pixels(resize: str, tmp_path: Path) -> None:
         content = as_served(Path(uris[name]).read_bytes()).content
         served = serve(image_bytes=tf.constant([content]))["probabilities"].numpy() * 255
         np.testing.assert_allclose(served.reshape(image.shape), image, atol=1e-3, err_msg=name)
+
+
+def test_served_network_sees_stored_pixels_of_reduced_jpeg(tmp_path: Path) -> None:
+    """Fails if the model does not record how JPEGs were decoded, or Serving decodes them at another size."""
+    files = {
+        f"{split}/{kind}/{number}.jpg": encode(
+            Image.fromarray(pixels(number)).resize((300, 260), Image.Resampling.BICUBIC), "JPEG"
+        )
+        for number, (split, kind) in enumerate(itertools.product(("train", "val", "test"), ("normal", "Mass")))
+    }
+    source = put(files, str(tmp_path / "data"))
+    ingest.run(Ingest(data_format="folders", data_source=source, data_labels="Mass"), tmp_path / "catalog")
+    stored = {}
+    for reduced in (False, True):
+        settings = Preprocess(image_size=SIDE, image_reduced_jpeg=reduced)
+        preprocess.run(settings, tmp_path / "catalog", tmp_path / f"shards-{reduced}")
+        data = Shards.read(tmp_path / f"shards-{reduced}")
+        assert data.image_input.reduced_jpeg is reduced
+        stored[reduced] = {name.numpy().decode(): image.numpy() for image, name, _ in data.examples("test")}
+    labels = tuple(f"pixel {number}" for number in range(SIDE * SIDE))
+    spec = ModelSpec(SIDE, labels, "b", "none", "", "fine_tuning", reduced_jpeg=True)
+    artifact.save_model(tmp_path / "model", network(), spec, {})
+    artifact.export_saved_model(network(), ModelSpec.read(tmp_path / "model"), tmp_path / "saved_model")
+    serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures[SERVING_SIGNATURE]
+    for name, image in stored[True].items():
+        content = Path(data.rows.set_index("image_id")["uri"][name]).read_bytes()
+        served = serve(image_bytes=tf.constant([content]))["probabilities"].numpy() * 255
+        np.testing.assert_allclose(served.reshape(image.shape), image, atol=1e-3)
+        assert (image != stored[False][name]).any()
 
 
 @pytest.mark.parametrize("resize", ["stretch", "pad"])

@@ -23,6 +23,7 @@ from radiograft.training.history import History
 from radiograft.training.search.results import best_trial, make_trial, trials_monitor
 from radiograft.training.tasks.registry import get_task
 from radiograft.training.tasks.regression import MAX_LOSS, RegressionTask, fit_scales, mean_r2
+from tests.helpers.feature_columns import side_by_side
 
 SCALES = (TargetScale(60.0, 10.0), TargetScale(1.5, 0.5))
 TASK = RegressionTask(SCALES)
@@ -142,7 +143,7 @@ def test_compute_curve_of_numbers_selects_the_penalty_by_r2() -> None:
     rng = np.random.default_rng(0)
     features = {split: rng.normal(size=(40, 30)).astype("float16") for split in ("train", "validation")}
     truth = {split: (each[:, :1] + rng.normal(size=(40, 1))).astype("float32") for split, each in features.items()}
-    extraction = FeatureSet(keras.Sequential(), ["early", "late"], [5, 25], features)
+    extraction = FeatureSet(keras.Sequential(), side_by_side(["early", "late"], [5, 25]), features)
     points, scores = compute_curve(extraction, truth, RegressionTask((TargetScale(0.0, 1.0),)))
     assert [set(point) for point in points] == [{"layer", "channels", "penalty", "r2"}] * 2
     assert points[0]["r2"] == pytest.approx(mean_r2(truth["validation"], scores[0]))
