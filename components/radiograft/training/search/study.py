@@ -115,6 +115,12 @@ class SearchStudy:
         shared = [trial.params.get(name) for name in self.rules.grouped] if trial.number else []
         return json.dumps(shared), trial.number
 
+    @property
+    def max_trials(self) -> int:
+        """Number of trials after which the search ends: the budget, or all combinations of a finite space."""
+        grid, budget = self.rules.space.grid(), self.rules.settings.search_trials
+        return budget if grid is None else min(budget, len(grid))
+
     def is_time_over(self, trials: Sequence[FrozenTrial] | None = None, running_seconds: float = 0.0) -> bool:
         """Returns whether this worker has trained for `search_hours`.
 
@@ -123,9 +129,12 @@ class SearchStudy:
             running_seconds: duration of the trial that runs.
         """
         hours = self.rules.settings.search_hours
+        return 0 < hours * 3600 <= self.seconds_of_worker(trials) + running_seconds
+
+    def seconds_of_worker(self, trials: Sequence[FrozenTrial] | None = None) -> float:
+        """Returns for how long this worker has trained finished trials, in seconds."""
         own = (trial for trial in trials or self.trials() if trial.user_attrs.get(WORKER) == self.worker)
-        seconds = sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in own) + running_seconds
-        return 0 < hours * 3600 <= seconds
+        return sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in own)
 
     def report(self, number: int, values: Sequence[float]) -> None:
         """Records the metric of every finished epoch; those that are recorded already are skipped.
