@@ -141,6 +141,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ("report", summary["report"]),
         ("data report", summary["data_report"]),
         ("TensorBoard logs", summary["tensorboard"]),
+        *([("search", f"{search}/search.html")] if (search := summary.get("search")) else []),
     ):
         console.print(f"[bold]{label}[/]: {escape(value)}", highlight=False)
     console.print("Research only. Not for diagnosis.")

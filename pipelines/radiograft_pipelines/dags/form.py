@@ -35,6 +35,7 @@ FIELD_HELP = {
     "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
     "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",
 }
+SEARCH = "Search"  # of hyperparameters
 GROUPS = {  # title and prefixes
     "Data": ("data",),
     "Images": ("image", "preprocess"),
@@ -42,6 +43,7 @@ GROUPS = {  # title and prefixes
     "Training": ("train",),
     "Evaluation": ("evaluate",),
     "Promotion and registry": ("gate", "publish"),
+    SEARCH: ("search",),
 }
 
 
@@ -61,15 +63,18 @@ def pipeline_with_form(pipeline: Callable[[dict[str, Any]], None]) -> Callable[.
     return with_fields
 
 
-def describe_pipeline(summary: str) -> str:
+def describe_pipeline(summary: str, *, searches: bool = False) -> str:
     """Returns a pipeline's description: its summary, the names of most other settings by group, and the form's fields.
 
     KFP shows the description as Markdown, headings in the size of the text, in a card that grows upward from the
-    bottom of the page and does not scroll. The description is therefore short, and the fields come last.
+    bottom of the page and does not scroll. The description is therefore short, and the fields come last. Only a pipeline
+    that searches hyperparameters shows their settings.
     """
     names = [name for name in all_settings() if name not in {*FORM_SETTINGS, *REFINEMENTS}]
     groups = {
-        title: [name for name in names if name.partition("_")[0] in prefixes] for title, prefixes in GROUPS.items()
+        title: [name for name in names if name.partition("_")[0] in prefixes]
+        for title, prefixes in GROUPS.items()
+        if searches or title != SEARCH
     }
     return "\n".join(
         [

@@ -45,7 +45,7 @@ def search_settings(
     name="radiograft-hyperparameter-search",
     display_name="Radiograft: hyperparameter search",
     description=describe_pipeline(
-        "Transfer learning for medical images: searches settings and trains with the best (`search_space`)."
+        "Transfer learning for medical images: searches settings, then trains with the best.", searches=True
     ),
 )
 @pipeline_with_form
