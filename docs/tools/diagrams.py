@@ -10,7 +10,7 @@ from pathlib import Path
 IMAGES = Path(__file__).parents[1] / "images"
 # The layers of the package `radiograft` from top to bottom: each imports only from those below it.
 LAYERS = (
-    ("external",),
+    ("external", "search"),
     ("stages", "serving"),
     ("evaluation", "explain", "drift"),
     ("reporting",),

@@ -75,9 +75,8 @@ def choose_settings(
         mlpipeline_ui_metadata.path,
         reads=[catalog.path, shards.path, *(trials.path for trials in all_trials)],
     ):
-        checkpoints = Checkpoints.of_task(checkpoint_root, run_id, TASK)
-        folders = SearchFolders(Path(catalog.path), Path(shards.path), checkpoints)
-        workers = [Path(trials.path) for trials in all_trials]
+        study, workers = Checkpoints.of_task(checkpoint_root, run_id, TASK), [Path(each.path) for each in all_trials]
+        folders = SearchFolders(Path(catalog.path), Path(shards.path), study)
         results = choose(json.loads(settings), folders, workers, Path(search.path), Path(best_shards.path))
         write_winner(Path(search.path), Path(best_shards.path), Path(report.path), files)
         write_card(f"{search.uri}/{TENSORBOARD}", Path(mlpipeline_ui_metadata.path))

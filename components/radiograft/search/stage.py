@@ -67,19 +67,31 @@ def choose(
     Raises:
         RuntimeError: no trial is complete.
     """
-    logs, ignored = output / TENSORBOARD, shutil.ignore_patterns(checksums.NAME)
-    for folder in workers:
-        if (folder / TENSORBOARD).is_dir():
-            shutil.copytree(folder / TENSORBOARD, logs, ignore=ignored, dirs_exist_ok=True)
+    logs = output / TENSORBOARD
+    for source in (folder / TENSORBOARD for folder in workers):
+        if source.is_dir():  # a worker that came last has no trial
+            shutil.copytree(source, logs, dirs_exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="radiograft-search-") as scratch:
         inputs = folders.inputs(scratch, logs)
         results = finish.run(settings, inputs, output)
-        chosen = finish.winner_settings(settings, results)
-        shutil.copytree(shards_folder(settings, chosen, inputs), shards, ignore=ignored, dirs_exist_ok=True)
+        write_shards(settings, finish.winner_settings(settings, results), inputs, shards)
+    return results
+
+
+def write_shards(settings: Settings, chosen: Settings, inputs: TrialInputs, shards: Path) -> None:
+    """Writes shards with the images, the augmentation and the settings of the winner.
+
+    Args:
+        settings: settings of the search.
+        chosen: settings of the winner.
+        inputs: folders of the search.
+        shards: folder to write.
+    """
+    source = shards_folder(settings, chosen, inputs)
+    shutil.copytree(source, shards, ignore=shutil.ignore_patterns(checksums.NAME), dirs_exist_ok=True)
     augmentation = dataclasses.asdict(Preprocess.of(chosen).augmentation())
     (shards / AUGMENTATION).write_text(json.dumps(augmentation, indent=2))
-    record(shards, {**read_settings(shards), **chosen})
-    return results
+    record(shards, {**read_settings(shards), **chosen})  # evaluate reports them
 
 
 def write_winner(output: Path, shards: Path, report: Path, files: Mapping[str, str]) -> None:

@@ -19,8 +19,9 @@ REFINEMENTS = {
     "data_box_training_fraction", "data_covariates_insist", "data_readers", "data_table_file",
     "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients", "evaluate_ordered_classes",
     "gate_min_r2", "image_crop_size", "model_feature_reduction", "model_normalization", "model_patient_dropout",
-    "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5", "train_box_weight",
-    "train_cached_augmentations", "train_crop_control",
+    "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5", "search_finalists", "search_folds",
+    "search_pruner", "search_seeds", "search_strategy", "train_box_weight", "train_cached_augmentations",
+    "train_crop_control",
 }  # fmt: skip
 
 
@@ -67,8 +68,8 @@ def describe_pipeline(summary: str, *, searches: bool = False) -> str:
     """Returns a pipeline's description: its summary, the names of most other settings by group, and the form's fields.
 
     KFP shows the description as Markdown, headings in the size of the text, in a card that grows upward from the
-    bottom of the page and does not scroll. The description is therefore short, and the fields come last. Only a pipeline
-    that searches hyperparameters shows their settings.
+    bottom of the page and does not scroll. The description is therefore short, and the fields come last. Only a
+    pipeline that searches hyperparameters shows the settings of the search.
     """
     names = [name for name in all_settings() if name not in {*FORM_SETTINGS, *REFINEMENTS}]
     groups = {

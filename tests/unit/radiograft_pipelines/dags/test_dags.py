@@ -125,9 +125,7 @@ def test_retraining_depends_on_decision_of_ingest() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "package", ["transfer_learning", "cutoff_search", "backbone_comparison", "hyperparameter_search"]
-)
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name != "retraining"])
 def test_other_pipelines_have_no_condition(package: str) -> None:
     assert "triggerPolicy" not in json.dumps(pipeline(package))
 
