@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -111,7 +110,7 @@ def test_fine_tuning_trials_share_activations_and_match_single_runs(
         second = train_trial(runner, "fine_tuning", other, "b")
     again = train_trial(runner, "fine_tuning", settings, "c")  # the shared network has its weights again
     assert again == first
-    assert dataclasses.asdict(second) == single_fine_tuning(other, shards_folder, tmp_path)
+    assert second == History(**single_fine_tuning(other, shards_folder, tmp_path))  # type: ignore[arg-type]
 
 
 def test_fine_tuning_trial_with_other_augmentation_and_size_matches_single_run(
@@ -125,7 +124,7 @@ def test_fine_tuning_trial_with_other_augmentation_and_size_matches_single_run(
     trial = resolve_trial(settings, {"image_size": 64, "image_augmentation.rotation_range": 30.0})
     history = train_trial(runner, "fine_tuning", trial, "b")
     preprocess.run(Preprocess.of(trial), catalog_folder, tmp_path / "shards")
-    assert dataclasses.asdict(history) == single_fine_tuning(trial, tmp_path / "shards", tmp_path)
+    assert history == History(**single_fine_tuning(trial, tmp_path / "shards", tmp_path))  # type: ignore[arg-type]
 
 
 def test_cut_off_trials_read_images_once_and_match_single_runs(
