@@ -65,7 +65,7 @@ console = Console()
     "--whole", is_flag=True, help="Run every epoch of the Keras baseline of `recipe`: about 20 minutes on two cores."
 )
 def main(names: tuple[str, ...], whole: bool) -> None:
-    """Run all benchmarks but `million`, `backbones` and `trials`, or only the named ones: about 20 minutes on two idle cores."""
+    """Run all benchmarks but `million`, `backbones` and `trials`, or the named ones: 20 minutes on two idle cores."""
     tf.get_logger().setLevel("ERROR")  # hides retracing warnings: each turn retraces on purpose
     selected = {name: (BENCHMARKS | ON_REQUEST)[name] for name in names or BENCHMARKS}
     if whole and "recipe" in selected:
