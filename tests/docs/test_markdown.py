@@ -69,7 +69,7 @@ def test_readme_first_screen_is_short_and_says_research_only() -> None:
 
 @pytest.mark.parametrize("stage", reference.stage_names())
 def test_component_readme_is_fresh(stage: str) -> None:
-    written = (reference.STAGE_FOLDERS / stage / "README.md").read_text(encoding="utf-8")
+    written = (reference.folder_of(stage) / "README.md").read_text(encoding="utf-8")
     assert written == reference.readme(stage), "run `make readmes`"
 
 

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from radiograft.config.resolution import fill_form
-from radiograft.stages.ingest.resolve import STAGE_SETTINGS
+from radiograft.stages.ingest.resolve import OUTPUTS
 from radiograft_pipelines.dags.tasks import USER
 from radiograft_pipelines.settings import fill_defaults
 from tests.helpers.packages import tasks
@@ -101,9 +101,7 @@ def _executor_input() -> dict[str, object]:
         "inputs": {"parameterValues": {"run_id": "run-1", "pipeline": "transfer_learning", **fill_form(settings)}},
         "outputs": {
             "artifacts": {"catalog": {"artifacts": [catalog]}, "resolved_settings": {"artifacts": [page]}},
-            "parameters": {
-                name: {"outputFile": f"/tmp/out/{name}"} for name in ("Output", "registry", *STAGE_SETTINGS)
-            },
+            "parameters": {name: {"outputFile": f"/tmp/out/{name}"} for name in ("Output", *OUTPUTS)},
             "outputFile": "/tmp/out/executor_output.json",
         },
     }

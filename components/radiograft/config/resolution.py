@@ -19,6 +19,7 @@ from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import Scalar, did_you_mean, read_scalar
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
+from radiograft.config.search import resolve_strategy
 from radiograft.config.search_space import to_assignments
 from radiograft.config.table_layout import TableLayout
 from radiograft.config.training import ATTENTION_GUIDED, GLOBAL, Recipe, Training
@@ -27,7 +28,8 @@ from radiograft.utils.yaml_io import parse_yaml_mapping
 # The pipelines.
 TRANSFER_LEARNING, RETRAINING = "transfer_learning", "retraining"
 CUTOFF_SEARCH, BACKBONE_COMPARISON = "cutoff_search", "backbone_comparison"
-PIPELINES = (TRANSFER_LEARNING, RETRAINING, CUTOFF_SEARCH, BACKBONE_COMPARISON)
+HYPERPARAMETER_SEARCH = "hyperparameter_search"
+PIPELINES = (TRANSFER_LEARNING, RETRAINING, CUTOFF_SEARCH, BACKBONE_COMPARISON, HYPERPARAMETER_SEARCH)
 SEARCH_SECTION, SEARCH_SPACE = "search", "search_space"  # a section of settings files, and the setting that it sets
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # Settings whose text contains `name=value`, with the names that are known in advance.
@@ -173,7 +175,8 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
     comparison, `model_backbone` is one of the compared backbones, by default the first.
 
     Raises:
-        ValueError: as `apply_overrides`, or `compare_backbones` or `model_branches` does not suit the pipeline.
+        ValueError: as `apply_overrides`, or `compare_backbones` or `model_branches` does not suit the pipeline, or as
+            `resolve_strategy` for the hyperparameter search.
     """
     if pipeline == CUTOFF_SEARCH and "," not in str(values.get("model_cut_off", "")):
         values = {**values, "model_cut_off": AUTO_CUT_OFF}
@@ -189,6 +192,8 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
             f"model_branches must be {GLOBAL} for the pipeline {CUTOFF_SEARCH}, got {ATTENTION_GUIDED}: each trial "
             "would train every branch; search the cut-off first, then set model_cut_off"
         )
+    if pipeline == HYPERPARAMETER_SEARCH:
+        resolve_strategy(fill_defaults(combined))
     if not backbones or combined.get("model_backbone") in backbones:
         return combined
     return apply_overrides(combined, [f"model_backbone={backbones[0]}"])

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from radiograft.config.base import Scalar, SeedSettings, setting
 from radiograft.config.data import REGRESSION
 from radiograft.config.search_space import PRESETS, SearchSpace, parse_space
-from radiograft.config.training import ATTENTION_GUIDED, DEFAULT_BACKBONE, FRONTAL_LATERAL
+from radiograft.config.training import (
+    ATTENTION_GUIDED,
+    AUTO_CUT_OFF,
+    DEFAULT_BACKBONE,
+    FRONTAL_LATERAL,
+    ExtractFeatures,
+)
 
 # Settings that a search does not support, with the reason.
 UNSUPPORTED: dict[tuple[str, str], str] = {
@@ -17,11 +23,12 @@ UNSUPPORTED: dict[tuple[str, str], str] = {
     ("model_views", FRONTAL_LATERAL): "a trial reads one image",
 }
 AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING = "auto", "feature_extraction", "fine_tuning"
+IMAGE_SETTINGS = ("image_size", "image_resize")  # they change the shards
 
 
 @dataclasses.dataclass(frozen=True)
 class Search(SeedSettings):
-    """Settings of a hyperparameter search. Only `radiograft search` reads them."""
+    """Settings of `radiograft search` and of the pipeline `hyperparameter_search`."""
 
     search_space: str = setting(
         "quick",
@@ -67,15 +74,30 @@ class Search(SeedSettings):
         return parse_space(self.search_space, backbone)
 
 
-def check_search(values: Mapping[str, Scalar]) -> None:
-    """Rejects settings that a search does not support.
+def resolve_strategy(values: Mapping[str, Scalar]) -> str:
+    """Returns which training a search optimizes: `feature_extraction` or `fine_tuning`.
 
     Args:
         values: settings of all stages by name.
 
     Raises:
-        ValueError: the message names the setting and the reason.
+        ValueError: a search does not support a setting, the strategy does not have a searched setting, or fine-tuning
+            would try several cut-offs in each trial. The message names the setting and the reason.
     """
     for (name, value), reason in UNSUPPORTED.items():
         if values.get(name) == value:
             raise ValueError(f"{name} must not be {value} in a search, because {reason}: choose another value")
+    search = Search.of(values)
+    names = {name.partition(".")[0] for name in search.space().parameters}
+    others = names - (set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(IMAGE_SETTINGS))
+    strategy = search.search_strategy
+    if strategy == AUTO_STRATEGY:
+        strategy = FINE_TUNING if others else FEATURE_EXTRACTION
+    if strategy == FEATURE_EXTRACTION and others:
+        raise ValueError(
+            f"search_strategy=feature_extraction must not search {', '.join(sorted(others))}: use fine_tuning"
+        )
+    cut_off = str(values["model_cut_off"])
+    if strategy == FINE_TUNING and (cut_off == AUTO_CUT_OFF or "," in cut_off):
+        raise ValueError(f"model_cut_off must be one layer in a search, got {cut_off!r}: search the space cut_offs")
+    return strategy

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from radiograft.config import Ingest, Preprocess
 from radiograft.config.base import read_settings
+from radiograft.config.search import resolve_strategy
 from radiograft.search import finish, task
 from radiograft.search.runner import TrialInputs
 from radiograft.stages.ingest import task as ingest
@@ -42,7 +43,7 @@ def main(folder: Path, step: str, worker: int = 0) -> None:
         finish.run(settings, inputs, folder)
         shutil.rmtree(folder / "scratch")
     else:
-        task.search_strategy(settings)  # fails before the images are read
+        resolve_strategy(settings)  # fails before the images are read
         ingest.run(Ingest.of(settings), inputs.catalog, int(settings["train_batch_size"]))
         preprocess.run(Preprocess.of(settings), inputs.catalog, inputs.shards)
 

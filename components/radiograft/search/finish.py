@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from radiograft.config import Evaluate, Search, all_settings
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import resolve_trial
+from radiograft.config.search import resolve_strategy
 from radiograft.config.search_space import to_assignments
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.hyperparameter_search import (
@@ -28,7 +29,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.registry.production import utc_now
 from radiograft.registry.search_types import Finalist, Optimism, SearchResults, SearchTrial, SplitComparison
 from radiograft.reporting.search_report import render_search_report, summarize
-from radiograft.search import task
+from radiograft.search import progress, task
 from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.training.history import History
 from radiograft.training.search.study import ERROR, RESULT, SECONDS, SearchStudy
@@ -69,9 +70,10 @@ def run(settings: Mapping[str, Scalar], inputs: TrialInputs, output: Path) -> Se
     """
     study, runner = task.open_study(settings, inputs), task.build_runner(settings, inputs)
     trials, monitor = study.trials(), study.rules.monitor
+    _write_missing_hparams(inputs.logs, trials, monitor)
     rows = [_describe(trial, monitor) for trial in trials if finished_state(trial)]
     best = _best_trials(trials, study)
-    strategy = task.search_strategy(settings)
+    strategy = resolve_strategy(settings)
     candidates: list[FrozenTrial | None] = [None, *best]
     finals = [_train_finalist(runner, study, strategy, trial) for trial in candidates]
     finalists = [final.finalist for final in finals]
@@ -93,13 +95,20 @@ def run(settings: Mapping[str, Scalar], inputs: TrialInputs, output: Path) -> Se
     return results
 
 
+def _write_missing_hparams(logs: Path, trials: list[FrozenTrial], monitor: Monitor) -> None:
+    """Writes the HParams session of each trial whose logs were lost with a killed pod."""
+    for trial in trials:
+        if not (logs / progress.trial_name(trial.number)).is_dir():
+            progress.write_hparams(logs, trial, monitor)
+
+
 def _describe(trial: FrozenTrial, monitor: Monitor) -> SearchTrial:
     result = trial.user_attrs.get(RESULT)
     return SearchTrial(
         number=trial.number,
         state=finished_state(trial) or "",
         values=dict(trial.params),
-        metric=result["metrics"][monitor.metric] if result else None,
+        metric=progress.metric_of(trial, monitor),
         epochs=result["epochs"] if result else 0,
         seconds=trial.user_attrs.get(SECONDS, 0.0),
         error=trial.user_attrs.get(ERROR, ""),
@@ -125,14 +134,14 @@ def _best_trials(trials: list[FrozenTrial], study: SearchStudy) -> list[FrozenTr
 def _train_finalist(runner: TrialRunner, study: SearchStudy, strategy: str, trial: FrozenTrial | None) -> FinalTraining:
     """Trains a finalist, or the default settings, with several seeds."""
     values = trial.params if trial else {}
-    name = task.trial_name(trial.number) if trial else "defaults"
+    name = progress.trial_name(trial.number) if trial else "defaults"
     metrics, scores = list[float](), dict[str, np.ndarray]()
 
     def predict(network: keras.Model, data: Shards) -> None:
         if not metrics:  # with the first seed
             predictor = Predictor(network, runner.strategy)
             for split in SPLITS:
-                scores[split] = predictor.predict(data.images(split, int(runner.settings["train_batch_size"])))
+                scores[split] = predictor.predict(data.inputs(split, int(runner.settings["train_batch_size"])))
 
     for place in range(study.rules.settings.search_seeds):
         settings = {**resolve_trial(runner.settings, values), "train_seed": int(runner.settings["train_seed"]) + place}
@@ -187,10 +196,14 @@ def _write(settings: Mapping[str, Scalar], study: SearchStudy, results: SearchRe
     study.journal.export(output / JOURNAL)
 
 
+def winner_settings(settings: Mapping[str, Scalar], results: SearchResults) -> dict[str, Scalar]:
+    """Returns the settings of all stages with which the winner was trained; a new backbone has its own cut-off."""
+    return resolve_trial(settings, results["finalists"][results["winner"]]["overrides"])
+
+
 def best_settings(settings: Mapping[str, Scalar], results: SearchResults) -> str:
     """Returns the winner's settings as a settings file: those that differ from their defaults."""
-    winner = results["finalists"][results["winner"]]
-    chosen = {**settings, **winner["overrides"]}
+    chosen = winner_settings(settings, results)
     defaults = {name: field.default for name, field in all_settings().items()}
     # The default cut-off depends on the backbone, so it is always written.
     changed = {

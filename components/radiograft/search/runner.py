@@ -16,7 +16,7 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.config.base import Scalar
-from radiograft.config.search import FEATURE_EXTRACTION
+from radiograft.config.search import FEATURE_EXTRACTION, IMAGE_SETTINGS
 from radiograft.config.training import AUTO_LAYER, Training
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
@@ -36,7 +36,6 @@ from radiograft.training.search.results import make_trial
 from radiograft.training.tasks.registry import get_task
 from radiograft.training.trainer import TrainObserver
 
-IMAGE_SETTINGS = ("image_size", "image_resize")  # they change the shards
 BACKBONE_SETTINGS = ("model_backbone", "model_weights", "model_weights_md5", "model_normalization")
 CACHE_SETTINGS = (*IMAGE_SETTINGS, *BACKBONE_SETTINGS, "model_cut_off")  # they change what trials can share
 MAX_BACKBONES = 2  # in memory; features of others are read from checkpoints
@@ -96,10 +95,7 @@ class TrialRunner:
         """Returns the shards for the settings of a trial; those of another image size are made when first needed."""
         key = self._image_key(settings)
         if key not in self._shards:
-            folder = self.inputs.scratch / "shards" / "-".join(map(str, key))
-            if not (folder / "shards.json").exists():  # written last
-                preprocess.run(Preprocess.of(settings), self.inputs.catalog, folder)
-            self._shards[key] = Shards.read(folder)
+            self._shards[key] = Shards.read(shards_folder(self.settings, settings, self.inputs))
         data = dataclasses.replace(self._shards[key], augmentation=Preprocess.of(settings).augmentation())
         return with_patient_data(data, fit_covariates(data, ExtractFeatures.of(settings).patient_data()))
 
@@ -215,6 +211,22 @@ class TrialRunner:
     @staticmethod
     def _image_key(settings: Settings) -> tuple[Scalar, ...]:
         return tuple(settings[name] for name in IMAGE_SETTINGS)
+
+
+def shards_folder(settings: Settings, chosen: Settings, inputs: TrialInputs) -> Path:
+    """Returns the folder of the shards for the settings of a trial; those of another image size are made if missing.
+
+    Args:
+        settings: settings of the search.
+        chosen: settings of the trial.
+        inputs: folders of the search.
+    """
+    if all(settings[name] == chosen[name] for name in IMAGE_SETTINGS):
+        return inputs.shards
+    folder = inputs.scratch / "shards" / "-".join(str(chosen[name]) for name in IMAGE_SETTINGS)
+    if not (folder / "shards.json").exists():  # written last
+        preprocess.run(Preprocess.of(chosen), inputs.catalog, folder)
+    return folder
 
 
 def _reset_random_states(network: keras.Model, head: Sequence[str]) -> None:

@@ -10,24 +10,22 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-import optuna
 import tensorflow as tf
 from optuna.trial import FrozenTrial
-from tensorboard.plugins.hparams import api as hparams
 
 from radiograft import storage
-from radiograft.config import AUTO_CUT_OFF, ExtractFeatures, FineTune, Search
+from radiograft.config import FineTune, Search
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import resolve_trial
-from radiograft.config.search import AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING, check_search
+from radiograft.config.search import FEATURE_EXTRACTION, resolve_strategy
 from radiograft.config.search_space import to_assignments
 from radiograft.data.shards.dataset import Shards
-from radiograft.registry.training_types import Trial
+from radiograft.search.progress import describe_progress, trial_name, write_hparams
 from radiograft.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
 from radiograft.training import devices
 from radiograft.training.history import History
 from radiograft.training.search.results import make_trial
-from radiograft.training.search.study import RESULT, SearchRules, SearchStudy, TrialPrunedError
+from radiograft.training.search.study import SearchRules, SearchStudy, TrialPrunedError
 from radiograft.training.tasks.base import Monitor
 from radiograft.training.tasks.registry import get_task
 
@@ -37,34 +35,13 @@ STUDY, SCORES = "study", "scores"  # below the checkpoints of the search
 Settings = Mapping[str, Scalar]
 
 
-def search_strategy(settings: Settings) -> str:
-    """Returns which training is optimized: `feature_extraction` or `fine_tuning`.
-
-    Raises:
-        ValueError: fine-tuning would try several cut-offs in each trial, or as `check_search`.
-    """
-    check_search(settings)
-    search = Search.of(settings)
-    names = [name.partition(".")[0] for name in search.space().parameters]
-    of_features = set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(CACHE_SETTINGS[:2])
-    chosen = FEATURE_EXTRACTION if set(names) <= of_features else FINE_TUNING
-    strategy = chosen if search.search_strategy == AUTO_STRATEGY else search.search_strategy
-    if strategy == FEATURE_EXTRACTION and chosen != strategy:
-        others = sorted(set(names) - of_features)
-        raise ValueError(f"search_strategy=feature_extraction must not search {', '.join(others)}: use fine_tuning")
-    cut_off = str(settings["model_cut_off"])
-    if strategy == FINE_TUNING and (cut_off == AUTO_CUT_OFF or "," in cut_off):
-        raise ValueError(f"model_cut_off must be one layer in a search, got {cut_off!r}: search the space cut_offs")
-    return strategy
-
-
 def search_rules(settings: Settings, monitor: Monitor) -> SearchRules:
     """Returns the rules of the search that the settings describe.
 
     Raises:
-        ValueError: as `search_strategy`.
+        ValueError: as `resolve_strategy`.
     """
-    search, strategy = Search.of(settings), search_strategy(settings)
+    search, strategy = Search.of(settings), resolve_strategy(settings)
     space = search.space(str(settings["model_backbone"]))
     epochs = "train_feature_epochs" if strategy == FEATURE_EXTRACTION else "train_fine_tune_epochs"
     searched = space.parameters.get(epochs)
@@ -91,7 +68,7 @@ def build_runner(settings: Settings, inputs: TrialInputs) -> TrialRunner:
     return TrialRunner(settings, cut_offs, inputs, devices.distribution_strategy())
 
 
-def run(settings: Settings, inputs: TrialInputs, worker: int = 0) -> None:
+def run(settings: Settings, inputs: TrialInputs, worker: int = 0) -> SearchStudy:
     """Runs trials until none is left or the budget of the worker is spent.
 
     A worker that is started again after it was killed continues the trial that it ran, after the last finished epoch.
@@ -101,24 +78,18 @@ def run(settings: Settings, inputs: TrialInputs, worker: int = 0) -> None:
         inputs: folders and checkpoints.
         worker: number of the worker; two workers that run at the same time must differ.
 
+    Returns:
+        The study as this worker sees it at its end.
+
     Raises:
-        ValueError: the settings do not allow a search, see `search_strategy`.
+        ValueError: the settings do not allow a search, see `resolve_strategy`.
     """
     study, runner = open_study(settings, inputs, worker), build_runner(settings, inputs)
-    strategy = search_strategy(settings)
+    strategy = resolve_strategy(settings)
     while trial := study.claim():
         _run_trial(study, runner, strategy, trial)
         storage.delete_tree(storage.join(inputs.checkpoints.uri, trial_name(trial.number)))
-
-
-def trial_name(number: int) -> str:
-    """Returns the name of a trial's folders of logs and checkpoints.
-
-    Example:
-        >>> trial_name(7)
-        'trial-0007'
-    """
-    return f"trial-{number:04d}"
+    return study
 
 
 class StudyObserver:
@@ -167,25 +138,9 @@ def _run_trial(study: SearchStudy, runner: TrialRunner, strategy: str, trial: Fr
         study.fail(trial.number, str(error)[:500], observer.seconds)
         return
     result = {**result, "overrides": overrides}
-    _write_hparams(runner.inputs, name, trial, result, study.rules.monitor)
     study.finish(trial.number, result, observer.seconds, pruned=pruned)
+    write_hparams(runner.inputs.logs, study.trials()[trial.number], study.rules.monitor)
     log.info(describe_progress(study, trial.number))
-
-
-def describe_progress(study: SearchStudy, number: int) -> str:
-    """Returns a line about a finished trial: its metric, the best so far and about how long the search still takes."""
-    trials, metric = study.trials(), study.rules.monitor.metric
-    seconds = [float(trial.user_attrs["seconds"]) for trial in trials if "seconds" in trial.user_attrs]
-    left = (study.rules.settings.search_trials - len(seconds)) / study.rules.settings.search_workers
-    minutes = left * sum(seconds) / len(seconds) / 60
-    done = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    best = study.optuna_study.best_trial if done else None
-    reached = trials[number].user_attrs.get(RESULT, {"metrics": {}})["metrics"].get(metric, float("nan"))
-    state = "stopped early" if trials[number].state == optuna.trial.TrialState.PRUNED else "done"
-    text = f"trial {number} {state}: {metric} {reached:.4f}"
-    best_text = f"; best is trial {best.number} with {best.value:.4f}" if best else ""
-    total = study.rules.settings.search_trials
-    return f"{text}{best_text}; {len(seconds)} of {total} trials, about {minutes:.0f} min left"
 
 
 def write_scores(inputs: TrialInputs, number: int, scores: np.ndarray) -> None:
@@ -203,10 +158,3 @@ def read_scores(inputs: TrialInputs, number: int) -> np.ndarray:
 
 def _scores_uri(inputs: TrialInputs, number: int) -> str:
     return storage.join(inputs.checkpoints.uri, SCORES, f"{number}.npy")
-
-
-def _write_hparams(inputs: TrialInputs, name: str, trial: FrozenTrial, result: Trial, monitor: Monitor) -> None:
-    """Writes the values and the metric of a trial as a session of TensorBoard's HParams tab."""
-    with tf.summary.create_file_writer(str(inputs.logs / name)).as_default():
-        hparams.hparams(dict(trial.params), trial_id=name)
-        tf.summary.scalar(monitor.metric, result["metrics"][monitor.metric], step=result["epochs"])

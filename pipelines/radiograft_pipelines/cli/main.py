@@ -15,6 +15,7 @@ from radiograft.config import all_settings
 from radiograft.config.resolution import (
     BACKBONE_COMPARISON,
     CUTOFF_SEARCH,
+    HYPERPARAMETER_SEARCH,
     PIPELINES,
     RETRAINING,
     TRANSFER_LEARNING,
@@ -57,7 +58,8 @@ for command in cluster_commands.COMMANDS:
     show_default=True,
     type=click.Choice(PIPELINES),
     help=f"{RETRAINING} trains only if data or settings changed; {CUTOFF_SEARCH} tries several cut-offs in parallel; "
-    f"{BACKBONE_COMPARISON} trains several backbones.",
+    f"{BACKBONE_COMPARISON} trains several backbones; {HYPERPARAMETER_SEARCH} searches settings, then trains with the "
+    "best.",
 )
 @out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
@@ -139,6 +141,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ("report", summary["report"]),
         ("data report", summary["data_report"]),
         ("TensorBoard logs", summary["tensorboard"]),
+        *([("search", f"{search}/search.html")] if (search := summary.get("search")) else []),
     ):
         console.print(f"[bold]{label}[/]: {escape(value)}", highlight=False)
     console.print("Research only. Not for diagnosis.")

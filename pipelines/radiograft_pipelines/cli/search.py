@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from radiograft.config.resolution import TRANSFER_LEARNING
+from radiograft.config.resolution import HYPERPARAMETER_SEARCH
 from radiograft.registry.search_types import SearchResults
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.settings import values_for
@@ -37,7 +37,7 @@ def search(
     with cli_errors():
         if settings is not None:
             added = (*assignments, *([f"search_space={space}"] if space else []))
-            run_id = local.new_search(values_for(TRANSFER_LEARNING, settings, added), out)
+            run_id = local.new_search(values_for(HYPERPARAMETER_SEARCH, settings, added), out)
         try:
             results = local.run_search(str(run_id), out, console)
         except RunFailedError as failure:

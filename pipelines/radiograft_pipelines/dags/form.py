@@ -16,11 +16,12 @@ FIELDS = ("settings", "overrides", *FORM_SETTINGS)
 
 # Settings that refine another one. The description of the pipelines has no room for them.
 REFINEMENTS = {
-    "data_box_training_fraction", "data_covariates_insist", "data_readers", "data_table_file",
-    "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients", "evaluate_ordered_classes",
-    "gate_min_r2", "image_crop_size", "image_reduced_jpeg", "model_feature_reduction", "model_normalization",
-    "model_patient_dropout", "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5",
-    "train_box_weight", "train_cached_augmentations", "train_crop_control",
+    "data_box_training_fraction", "data_covariates_insist", "data_phantom_patients", "data_readers",
+    "data_table_file", "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients",
+    "evaluate_ordered_classes", "gate_min_r2", "image_crop_size", "image_reduced_jpeg", "model_feature_reduction",
+    "model_normalization", "model_patient_dropout", "model_pooling_attention", "model_pooling_sharpness",
+    "model_weights_md5", "search_finalists", "search_folds", "search_pruner", "search_seeds", "search_strategy",
+    "train_box_weight", "train_cached_augmentations", "train_crop_control", "train_members", "train_monitor",
 }  # fmt: skip
 
 
@@ -35,14 +36,15 @@ FIELD_HELP = {
     "data_format": f"Layout of the dataset. One of {_code(all_settings()['data_format'].metadata['choices'])}.",
     "data_labels": "Labels separated by commas, or `all` for the 14 of ChestX-ray14.",
 }
+SEARCH = "Search"  # of hyperparameters
 GROUPS = {  # title and prefixes
     "Data": ("data",),
     "Images": ("image", "preprocess"),
     "Model": ("model", "compare"),
     "Training": ("train",),
-    "Search": ("search",),
     "Evaluation": ("evaluate",),
     "Promotion and registry": ("gate", "publish"),
+    SEARCH: ("search",),
 }
 
 
@@ -62,17 +64,18 @@ def pipeline_with_form(pipeline: Callable[[dict[str, Any]], None]) -> Callable[.
     return with_fields
 
 
-def describe_pipeline(summary: str) -> str:
+def describe_pipeline(summary: str, *, searches: bool = False) -> str:
     """Returns a pipeline's description: its summary, the names of most other settings by group, and the form's fields.
 
     KFP shows the description as Markdown, headings in the size of the text, in a card that grows upward from the
-    bottom of the page and does not scroll. The description is therefore short, and the fields come last.
+    bottom of the page and does not scroll. The description is therefore short, and the fields come last. Only a
+    pipeline that searches hyperparameters shows the settings of the search.
     """
     names = [name for name in all_settings() if name not in {*FORM_SETTINGS, *REFINEMENTS}]
     groups = {
         title: [name for name in names if name.partition("_")[0] in prefixes]
         for title, prefixes in GROUPS.items()
-        if title != "Search"  # `radiograft search` alone reads its settings
+        if searches or title != SEARCH
     }
     return "\n".join(
         [

@@ -7,6 +7,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from radiograft.registry.lineage import IMAGE_VARIABLE
+from radiograft.search.component import choose_settings, list_search_workers, run_trials
 from radiograft.stages.container_image import TRAINER_IMAGE
 from radiograft.stages.evaluate.component import evaluate
 from radiograft.stages.extract_features.component import extract_features
@@ -108,6 +109,29 @@ def choose_backbone_task(extraction: dsl.PipelineTask, tuning: dsl.PipelineTask)
     outputs["models"] = tuning.outputs["model"]
     task = choose_backbone(**{name: dsl.Collected(output) for name, output in outputs.items()})
     return restrict_pod(task, cpu="2", memory="8Gi", hours=1)
+
+
+def list_search_workers_task(settings: Any) -> dsl.PipelineTask:
+    """Lists the workers of a hyperparameter search."""
+    return restrict_pod(list_search_workers(settings=settings), cpu="1", memory="2Gi", hours=1)
+
+
+def run_trials_task(catalog: Any, shards: Any, settings: Any, checkpoint_root: Any, worker: Any) -> dsl.PipelineTask:
+    """Runs the trials of one worker of a hyperparameter search."""
+    study = {"checkpoint_root": checkpoint_root, "run_id": RUN_ID}
+    task = run_trials(catalog=catalog, shards=shards, worker=worker, settings=settings, **study)
+    _set_pacs_credentials(task)  # trials of another image size read the images again
+    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=168)
+
+
+def choose_settings_task(
+    catalog: Any, shards: Any, settings: Any, checkpoint_root: Any, trials: Any
+) -> dsl.PipelineTask:
+    """Trains the finalists of a hyperparameter search and chooses the winner."""
+    study = {"checkpoint_root": checkpoint_root, "run_id": RUN_ID}
+    task = choose_settings(catalog=catalog, shards=shards, all_trials=trials, settings=settings, **study)
+    _set_pacs_credentials(task)
+    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
 
 
 def evaluate_task(data: dsl.PipelineTask, shards: Any, extraction: dsl.PipelineTask, model: Any) -> dsl.PipelineTask:

@@ -167,7 +167,10 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
     shutil.copy(root / "evaluate" / "report", folder / "report.html")
     shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")
     logs = root / "evaluate" / "tensorboard"
-    shutil.copytree(logs, folder / "tensorboard", dirs_exist_ok=True, ignore=shutil.ignore_patterns(checksums.NAME))
+    without = shutil.ignore_patterns(checksums.NAME)
+    shutil.copytree(logs, folder / "tensorboard", dirs_exist_ok=True, ignore=without)
+    if (search := root / "choose-settings" / "search").is_dir():
+        shutil.copytree(search, folder / "search", dirs_exist_ok=True, ignore=without)
     version = json.loads((root / "publish" / "version").read_text())
     results = read_results(root / "evaluate" / "evaluation")
     strategies = results["metrics"]
@@ -186,6 +189,7 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
         "report": str(folder / "report.html"),
         "data_report": str(folder / "data.html"),
         "tensorboard": str(folder / "tensorboard"),
+        "search": str(folder / "search") if search.is_dir() else "",
         "artifacts": str(root),
     }
 

@@ -19,6 +19,7 @@ from tests.helpers.packages import (
     COMPILED,
     OF_THE_COMPARISON,
     OF_THE_SEARCH,
+    OF_THE_TRIALS,
     ON_NONE,
     PACKAGES,
     STAGES_ON_GPUS,
@@ -29,7 +30,11 @@ from tests.repository import ROOT
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
 every_stage_on_gpus = pytest.mark.parametrize(
-    ("package", "name"), [(package, name) for package in PACKAGES for name in STAGES_ON_GPUS]
+    ("package", "name"),
+    [
+        *((package, name) for package in PACKAGES for name in STAGES_ON_GPUS),
+        *(("hyperparameter_search", name) for name in OF_THE_TRIALS),
+    ],
 )
 every_task = pytest.mark.parametrize(
     ("package", "name"), [(package, name) for package, names in TASKS.items() for name in names]
@@ -109,6 +114,7 @@ def test_gpu_stages_require_two_gpus(package: str, name: str) -> None:
         *((package, name) for package in ("transfer_learning", "retraining") for name in ON_NONE),
         *(("cutoff_search", name) for name in (*ON_NONE, *OF_THE_SEARCH)),
         *(("backbone_comparison", name) for name in (*ON_NONE, *OF_THE_COMPARISON)),
+        *(("hyperparameter_search", name) for name in (*ON_NONE, "list-search-workers")),
     ],
 )
 def test_light_tasks_require_no_gpu(package: str, name: str) -> None:

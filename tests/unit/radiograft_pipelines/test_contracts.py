@@ -15,7 +15,7 @@ import pytest
 from kfp import dsl
 from kfp.dsl.types.type_annotations import OutputPath
 
-from radiograft.stages.ingest.resolve import STAGE_SETTINGS
+from radiograft.stages.ingest.resolve import OUTPUTS
 from radiograft_pipelines.dags.form import FIELDS
 from tests.repository import ROOT
 
@@ -25,12 +25,16 @@ SCALARS = (bool, int, float, str)
 MAX_STATEMENTS = 10
 STAGES_IN_ORDER = (
     "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
-    "publish", "list_cut_offs", "list_backbones", "choose_backbone", "choose_model",
+    "publish", "list_cut_offs", "list_backbones", "choose_backbone", "choose_model", "list_search_workers",
+    "run_trials", "choose_settings",
 )  # fmt: skip
+SEARCH = "../search"  # the package above the stages, relative to their folder
 FOLDERS = {name: name for name in STAGES_IN_ORDER} | {
     **dict.fromkeys(("list_workers", "preprocess", "collect_shards"), "preprocess"),
     **dict.fromkeys(("list_cut_offs", "list_backbones", "choose_backbone", "choose_model"), "select_model"),
+    **dict.fromkeys(("list_search_workers", "run_trials", "choose_settings"), SEARCH),
 }
+TEXTS = {"ingest": {*OUTPUTS}, "choose_settings": {"extract_features_settings", "fine_tune_settings"}}
 ARTIFACTS: dict[str, dict[str, Any]] = {
     "ingest": {"catalog": dsl.Output[dsl.Dataset], "resolved_settings": dsl.Output[dsl.Markdown]},
     "list_workers": {},
@@ -82,12 +86,29 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "model": dsl.Output[dsl.Model],
     },
     "choose_model": {"models": dsl.Input[list[dsl.Model]], "model": dsl.Output[dsl.Model]},
+    "list_search_workers": {},
+    "run_trials": {
+        "catalog": dsl.Input[dsl.Dataset],
+        "shards": dsl.Input[dsl.Dataset],
+        "trials": dsl.Output[dsl.Artifact],
+        "metrics": dsl.Output[dsl.Metrics],
+    },
+    "choose_settings": {
+        "catalog": dsl.Input[dsl.Dataset],
+        "shards": dsl.Input[dsl.Dataset],
+        "all_trials": dsl.Input[list[dsl.Artifact]],
+        "best_shards": dsl.Output[dsl.Dataset],
+        "search": dsl.Output[dsl.Artifact],
+        "report": dsl.Output[dsl.HTML],
+        "metrics": dsl.Output[dsl.Metrics],
+        "mlpipeline_ui_metadata": dsl.Output[dsl.Artifact],
+    },
 }
 # Without Metrics and ClassificationMetrics, which KFP stores in an artifact's metadata.
 WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Markdown, dsl.Model)]
 READ_AS_FOLDERS = [
     *(dsl.Input[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.Model)),
-    *(dsl.Input[list[kind]] for kind in (dsl.Dataset, dsl.Model)),
+    *(dsl.Input[list[kind]] for kind in (dsl.Artifact, dsl.Dataset, dsl.Model)),
 ]
 SETTINGS = {"settings": str}
 RUN, ATTEMPT = {"run_id": str}, {"checkpoint_root": str, "run_id": str}
@@ -104,12 +125,16 @@ SCALARS_OF: dict[str, dict[str, type]] = {
     "list_backbones": SETTINGS,
     "choose_backbone": {},
     "choose_model": {},
+    "list_search_workers": SETTINGS,
+    "run_trials": {**ATTEMPT, "worker": int, **SETTINGS},
+    "choose_settings": {**ATTEMPT, **SETTINGS},
 }
 every_stage = pytest.mark.parametrize("stage", STAGES_IN_ORDER)
 
 
 def _parameters(stage: str) -> dict[str, inspect.Parameter]:
-    component = getattr(import_module(f"radiograft.stages.{FOLDERS[stage]}.component"), stage)
+    folder = (STAGES / FOLDERS[stage]).resolve().relative_to(PACKAGE)
+    component = getattr(import_module(".".join(("radiograft", *folder.parts, "component"))), stage)
     return dict(inspect.signature(component.python_func).parameters)
 
 
@@ -130,11 +155,13 @@ def _imported(path: Path) -> set[str]:
 
 
 def test_contract_covers_all_components() -> None:
-    assert {path.parent.name for path in STAGES.glob("*/component.py")} == set(FOLDERS.values())
-    assert {path.parent.name for path in STAGES.glob("*/task.py")} == set(FOLDERS.values())
-    for folder in STAGES.glob("*/component.py"):
-        functions = [node.name for node in ast.parse(folder.read_text()).body if isinstance(node, ast.FunctionDef)]
-        assert functions == [stage for stage, name in FOLDERS.items() if name == folder.parent.name]
+    folders = {(STAGES / name).resolve() for name in FOLDERS.values()}
+    assert {path.parent for path in PACKAGE.rglob("component.py")} == folders
+    assert {path.parent for path in folders for path in path.glob("task.py")} == folders
+    for folder in folders:
+        tree = ast.parse((folder / "component.py").read_text())
+        functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        assert functions == [stage for stage, name in FOLDERS.items() if (STAGES / name).resolve() == folder]
 
 
 @every_stage
@@ -149,7 +176,7 @@ def test_component_other_parameters_are_outputs_and_artifacts(stage: str) -> Non
     annotations = {name: parameter.annotation for name, parameter in _parameters(stage).items()}
     others = {name: annotation for name, annotation in annotations.items() if annotation not in SCALARS}
     texts = {name for name, annotation in others.items() if isinstance(annotation, OutputPath)}
-    assert texts == ({"registry", *STAGE_SETTINGS} if stage == "ingest" else set())
+    assert texts == TEXTS.get(stage, set())
     assert {name: kind for name, kind in others.items() if name not in texts} == ARTIFACTS[stage]
 
 

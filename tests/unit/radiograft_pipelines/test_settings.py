@@ -330,3 +330,25 @@ def test_load_settings_file_duplicate_name_raises(tmp_path: Path) -> None:
     path = write(tmp_path, "image_size: 64\nimage_size: 32\n")
     with pytest.raises(ValueError, match=f"^{path} must be YAML: 'image_size' is given twice$"):
         load_settings_file(path)
+
+
+NEEDED = {"data_source": "/images", "publish_registry": "/registry"}
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["search_space=standard", "model_cut_off=auto"], "model_cut_off must be one layer in a search, got 'auto'"),
+        (["data_unit=study", "model_views=frontal_lateral"], "model_views must not be frontal_lateral in a search"),
+        (["search_space=cut_offs", "search_strategy=feature_extraction"], "must not search model_cut_off"),
+    ],
+)
+def test_combine_hyperparameter_search_of_unsupported_settings_raises(assignments: list[str], message: str) -> None:
+    """Ingest rejects them, before images are read."""
+    with pytest.raises(ValueError, match=message):
+        combine("hyperparameter_search", NEEDED, assignments)
+
+
+def test_combine_hyperparameter_search_keeps_settings() -> None:
+    combined = combine("hyperparameter_search", NEEDED, ["search_space=quick", "search_workers=3"])
+    assert combined == {**NEEDED, "search_space": "quick", "search_workers": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ STAGE_SETTINGS: dict[str, type[Settings]] = {
     "evaluate_settings": Evaluate,
     "publish_settings": Publish,
 }
+SEARCH_SETTINGS = "search_settings"  # of all stages, since the trials of a search may differ in any of them
+OUTPUTS = ("registry", SEARCH_SETTINGS, *STAGE_SETTINGS)
 
 
 def resolve(form: Mapping[str, str], pipeline: str, page: Path) -> dict[str, Scalar]:
@@ -52,10 +55,11 @@ def write_stage_settings(settings: Mapping[str, Scalar], files: Mapping[str, str
 
     Args:
         settings: settings of all stages.
-        files: path by output name: `registry` and the names of STAGE_SETTINGS; other keys are ignored.
+        files: path by output name, some or all of OUTPUTS; other keys are ignored.
     """
     texts = {name: stage.of(settings).to_json() for name, stage in STAGE_SETTINGS.items()}
-    for name, text in {**texts, "registry": str(settings["publish_registry"])}.items():
-        path = Path(files[name])
+    texts |= {"registry": str(settings["publish_registry"]), SEARCH_SETTINGS: json.dumps(settings, sort_keys=True)}
+    for name in files.keys() & texts.keys():
+        path, text = Path(files[name]), texts[name]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -100,7 +101,7 @@ class SearchStudy:
             trials = self.trials()
             own = [trial for trial in trials if trial.user_attrs.get(WORKER) == self.worker]
             unfinished = [trial for trial in own if trial.state == TrialState.RUNNING]
-            is_complete = not self.rules.grouped or len(trials) % GROUP == 0
+            is_complete = not self.rules.grouped or len(trials) % self._group_size == 0
             ends = len(trials) >= self.rules.settings.search_trials or self.is_time_over(trials)
             if unfinished and (is_complete or ends):
                 return min(unfinished, key=self._group)
@@ -110,10 +111,22 @@ class SearchStudy:
             with contextlib.suppress(FileExistsError), self._journal.only_if_unchanged():
                 self._study.add_trial(self._make_trial(values))
 
-    def _group(self, trial: FrozenTrial) -> tuple[str, int]:
+    @property
+    def _group_size(self) -> int:
+        """Number of trials that a worker draws at once, so few that none is left without trials."""
+        settings = self.rules.settings
+        return min(GROUP, math.ceil(settings.search_trials / settings.search_workers))
+
+    def _group(self, trial: FrozenTrial) -> tuple[bool, str, int]:
         """Returns a key that sorts trials: the default settings first, then those that share most."""
-        shared = [trial.params.get(name) for name in self.rules.grouped] if trial.number else []
-        return json.dumps(shared), trial.number
+        shared = [trial.params.get(name) for name in self.rules.grouped]
+        return trial.number > 0, json.dumps(shared), trial.number
+
+    @property
+    def max_trials(self) -> int:
+        """Number of trials after which the search ends: the budget, or all combinations of a finite space."""
+        grid, budget = self.rules.space.grid(), self.rules.settings.search_trials
+        return budget if grid is None else min(budget, len(grid))
 
     def is_time_over(self, trials: Sequence[FrozenTrial] | None = None, running_seconds: float = 0.0) -> bool:
         """Returns whether this worker has trained for `search_hours`.
@@ -123,9 +136,12 @@ class SearchStudy:
             running_seconds: duration of the trial that runs.
         """
         hours = self.rules.settings.search_hours
+        return 0 < hours * 3600 <= self.seconds_of_worker(trials) + running_seconds
+
+    def seconds_of_worker(self, trials: Sequence[FrozenTrial] | None = None) -> float:
+        """Returns for how long this worker has trained finished trials, in seconds."""
         own = (trial for trial in trials or self.trials() if trial.user_attrs.get(WORKER) == self.worker)
-        seconds = sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in own) + running_seconds
-        return 0 < hours * 3600 <= seconds
+        return sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in own)
 
     def report(self, number: int, values: Sequence[float]) -> None:
         """Records the metric of every finished epoch; those that are recorded already are skipped.

@@ -13,7 +13,7 @@ from radiograft import storage
 from radiograft.config import AUTO_CUT_OFF, FineTune, Preprocess
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import FORM_SETTINGS, fill_defaults, fill_form, resolve_form, split_overrides
-from radiograft.stages.ingest.resolve import STAGE_SETTINGS, resolve, write_stage_settings
+from radiograft.stages.ingest.resolve import OUTPUTS, resolve, write_stage_settings
 
 EMPTY = dict.fromkeys(("settings", "overrides", *FORM_SETTINGS), "")
 NEEDED = EMPTY | {"data_source": "gs://bucket/nih", "publish_registry": "gs://bucket/registry"}
@@ -141,13 +141,14 @@ def test_resolve_invalid_setting_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_write_stage_settings_gives_each_stage_its_own(tmp_path: Path) -> None:
-    files = {name: str(tmp_path / "outputs" / name) for name in ("registry", *STAGE_SETTINGS)}
+    files = {name: str(tmp_path / "outputs" / name) for name in OUTPUTS}
     settings = fill_defaults({"data_source": "/data", "publish_registry": "gs://bucket/registry", "image_size": 96})
     write_stage_settings(settings, {**files, "other": "x"})
     assert (tmp_path / "outputs" / "registry").read_text() == "gs://bucket/registry"
     text = (tmp_path / "outputs" / "preprocess_settings").read_text()
     assert "train_seed" not in json.loads(text)
     assert Preprocess.from_json(text).image_size == 96
+    assert json.loads((tmp_path / "outputs" / "search_settings").read_text()) == settings
     other = dict(settings, train_batch_size=8)
     write_stage_settings(other, files)
     assert (tmp_path / "outputs" / "preprocess_settings").read_text() == text  # KFP takes the shards from its cache

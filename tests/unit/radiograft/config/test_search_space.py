@@ -37,6 +37,8 @@ def test_parse_space_range_and_choices_have_full_names_and_types() -> None:
         ({"image_augmentation.rotation": [1]}, "did you mean 'image_augmentation.rotation_range'"),
         ({"data_source": ["a", "b"]}, "no setting 'data_source' to search"),
         ({"train_seed": [1, 2]}, "must not have train_seed: it is the same in all trials"),
+        ({"model_branches": ["global"]}, "must not have model_branches: it is the same in all trials"),
+        ({"model_views": ["frontal"]}, "must not have model_views: it is the same in all trials"),
         ({"dropout": {"low": 0.5, "high": 0.5}}, "model_dropout must have low below high, got 0.5 and 0.5"),
         ({"dropout": {"low": 0.1, "high": 2}}, "model_dropout must be at most 0.95, got 2"),
         ({"dropout": {"low": 0.1, "high": 0.5, "lgo": True}}, "no option 'lgo'; did you mean"),

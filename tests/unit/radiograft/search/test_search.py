@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,48 +10,19 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from radiograft import backbones
 from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import fill_defaults, load_settings_file, resolve_trial
+from radiograft.config.search import resolve_strategy
 from radiograft.data.shards.dataset import Shards
 from radiograft.registry.search_types import SearchResults
 from radiograft.search import finish, task
 from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.stages.preprocess import task as preprocess
-from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.history import History
-from tests.helpers.minimal_run import three_layers
+from tests.helpers.hparams import read_hparams
+from tests.helpers.small_search import HEAD, inputs_in, settings_of
 from tests.helpers.stages import run_extract_features, run_fine_tune
-
-SETTINGS: dict[str, Scalar] = {
-    "data_source": "/images",
-    "data_labels": "Pneumonia,Effusion,Emphysema",
-    "publish_registry": "/registry",
-    "image_size": 32,
-    "model_backbone": "efficientnet_lite0",
-    "model_weights": "none",
-    "model_cut_off": "top_conv",
-    "model_dense_units": 8,
-    "train_batch_size": 8,
-    "train_cached_augmentations": 2,
-    "train_feature_epochs": 3,
-    "train_feature_learning_rate": 0.01,
-    "train_fine_tune_epochs": 2,
-    "train_fine_tune_learning_rate": 0.003,
-    "train_patience": 100,
-    "search_pruner": "none",
-    "search_seeds": 2,
-    "search_finalists": 1,
-    "search_folds": 3,
-    "evaluate_bootstrap_samples": 100,
-    "evaluate_min_patients": 1,
-}
-HEAD = {
-    "dense_units": [0, 4, 8, 16],
-    "dropout": {"low": 0.0, "high": 0.6},
-    "train_feature_learning_rate": [0.001, 0.01, 0.1],
-}
 
 
 class Unobserved:
@@ -73,29 +42,6 @@ class Searched(NamedTuple):
     inputs: TrialInputs
     output: Path
     results: SearchResults
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_backbone() -> Iterator[None]:
-    """Replaces EfficientNet-Lite0 by two convolutions."""
-    name = "efficientnet_lite0"
-    small = dataclasses.replace(
-        backbones.get_backbone(name),
-        build=three_layers,
-        cut_offs=("stem_conv", "top_conv"),
-        taps=("stem_conv", "top_conv"),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(backbones._backbones(), name, small)
-        yield
-
-
-def settings_of(space: object, **values: Scalar) -> dict[str, Scalar]:
-    return fill_defaults({**SETTINGS, "search_space": json.dumps(space), **values})
-
-
-def inputs_in(folder: Path, catalog: Path, shards: Path) -> TrialInputs:
-    return TrialInputs(catalog, shards, folder / "scratch", folder / "logs", Checkpoints(str(folder / "checkpoints")))
 
 
 @pytest.fixture
@@ -234,9 +180,11 @@ def test_run_impossible_trial_fails_and_the_search_goes_on(inputs: TrialInputs) 
     assert "model_cut_off must be a layer" in states["no_such_layer"].user_attrs["error"]
 
 
-def test_run_writes_hparams_and_curves_of_each_trial(searched: Searched) -> None:
-    folders = {path.relative_to(searched.inputs.logs).parts[0] for path in searched.inputs.logs.rglob("*tfevents*")}
-    assert {f"trial-{number:04d}" for number in range(8)} <= folders
+def test_run_writes_values_and_metric_of_each_trial_for_hparams(searched: Searched) -> None:
+    for row in searched.results["trials"]:
+        values, metric = read_hparams(searched.inputs.logs / f"trial-{row['number']:04d}", "val_auroc")
+        assert values == pytest.approx(row["values"])
+        assert metric == pytest.approx(row["metric"])
 
 
 def test_run_deletes_checkpoints_of_finished_trials(searched: Searched) -> None:
@@ -292,15 +240,15 @@ def test_finish_writes_settings_report_and_study(searched: Searched) -> None:
     ids=str,
 )
 def test_search_strategy_auto_follows_the_space(space: object, strategy: str) -> None:
-    assert task.search_strategy(settings_of(space)) == strategy
+    assert resolve_strategy(settings_of(space)) == strategy
 
 
 def test_search_strategy_impossible_raises() -> None:
     space = {"train_fine_tune_learning_rate": [0.1, 0.2]}
     with pytest.raises(ValueError, match="must not search train_fine_tune_learning_rate: use fine_tuning"):
-        task.search_strategy(settings_of(space, search_strategy="feature_extraction"))
+        resolve_strategy(settings_of(space, search_strategy="feature_extraction"))
     with pytest.raises(ValueError, match="model_cut_off must be one layer in a search, got 'auto'"):
-        task.search_strategy(settings_of(space, model_cut_off="auto"))
+        resolve_strategy(settings_of(space, model_cut_off="auto"))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +257,7 @@ def test_search_strategy_impossible_raises() -> None:
 )
 def test_search_strategy_of_unsupported_setting_raises(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} must not be {value} in a search, because "):
-        task.search_strategy({**settings_of({"train_optimizer": ["adam", "sgd"]}), name: value})
+        resolve_strategy({**settings_of({"train_optimizer": ["adam", "sgd"]}), name: value})
 
 
 def test_search_rules_epochs_of_pruner_are_the_largest_searched(inputs: TrialInputs) -> None:

@@ -67,6 +67,45 @@ def test_backbone_comparison_dag_trains_in_one_nested_pipeline() -> None:
         assert inputs["overrides"] == inputs["task_name"] == item  # the latter separates the checkpoints
 
 
+def test_hyperparameter_search_dag_trains_with_the_settings_of_the_winner() -> None:
+    root = _tasks("hyperparameter_search")
+    assert _dependencies(root) == {
+        "ingest": [],
+        "preprocess": ["ingest"],
+        "search-settings": ["ingest", "preprocess"],
+        "extract-features": ["ingest", "search-settings"],
+        "fine-tune": ["extract-features", "ingest", "search-settings"],
+        "evaluate": ["extract-features", "fine-tune", "ingest", "search-settings"],
+        "publish": ["evaluate", "fine-tune", "ingest"],
+    }
+    for name in ("extract-features", "fine-tune", "evaluate"):
+        shards = root[name]["inputs"]["artifacts"]["shards"]["taskOutputArtifact"]
+        assert shards == {"outputArtifactKey": "shards", "producerTask": "search-settings"}
+    for name in ("extract-features", "fine-tune"):
+        settings = root[name]["inputs"]["parameters"]["settings"]["taskOutputParameter"]
+        key = f"{name.replace('-', '_')}_settings"
+        assert settings == {"outputParameterKey": key, "producerTask": "search-settings"}
+
+
+def test_hyperparameter_search_loop_runs_all_workers_on_one_study() -> None:
+    nested = _tasks("hyperparameter_search", "comp-search-settings")
+    assert _dependencies(nested) == {
+        "list-search-workers": [],
+        "for-loop-1": ["list-search-workers"],
+        "choose-settings": ["for-loop-1"],
+    }
+    assert "iteratorPolicy" not in nested["for-loop-1"]  # as many pods as search_workers
+    item = {"componentInputParameter": nested["for-loop-1"]["parameterIterator"]["itemInput"]}
+    inputs = tasks("hyperparameter_search")["run-trials"].dag["inputs"]["parameters"]
+    assert inputs["worker"] == item
+    for name in ("run-trials", "choose-settings"):  # the study stands below the run, not below the task
+        inputs = tasks("hyperparameter_search")[name].dag["inputs"]["parameters"]
+        assert inputs["run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+        assert "task_name" not in inputs
+    trials = tasks("hyperparameter_search")["choose-settings"].dag["inputs"]["artifacts"]["all_trials"]
+    assert trials["taskOutputArtifact"]["producerTask"] == "for-loop-1"
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_preprocess_dag_fans_out(package: str) -> None:
     assert _dependencies(_tasks(package, "comp-preprocess-2")) == {
@@ -86,7 +125,7 @@ def test_retraining_depends_on_decision_of_ingest() -> None:
     }
 
 
-@pytest.mark.parametrize("package", ["transfer_learning", "cutoff_search", "backbone_comparison"])
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name != "retraining"])
 def test_other_pipelines_have_no_condition(package: str) -> None:
     assert "triggerPolicy" not in json.dumps(pipeline(package))
 

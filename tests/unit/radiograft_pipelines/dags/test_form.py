@@ -35,9 +35,11 @@ def test_description_names_other_settings_by_group_then_explains_fields(package:
     assert [line.split("`")[1] for line in fields] == FIELDS
     others = [name for line in groups for name in line.split("`")[1::2]]
     missing = {*all_settings()} - {*others, *FIELDS}
-    assert {name for name in missing if not name.startswith("search_")} == REFINEMENTS
+    searches = package == "hyperparameter_search"
+    assert missing == REFINEMENTS | {name for name in all_settings() if name.startswith("search_") and not searches}
     assert [line.partition(":")[0] for line in groups] == [
         "- Data", "- Images", "- Model", "- Training", "- Evaluation", "- Promotion and registry",
+        *(["- Search"] if searches else []),
     ]  # fmt: skip
     assert (
         "- Promotion and registry: `gate_external`, `gate_min_auroc`, `gate_noninferiority_margin`, "

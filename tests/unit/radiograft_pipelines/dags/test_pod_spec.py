@@ -27,6 +27,9 @@ PODS: dict[str, tuple[str, str, str | None, str]] = {
     "choose-model": ("2", "8Gi", None, "3600"),
     "list-backbones": ("1", "2Gi", None, "3600"),
     "choose-backbone": ("2", "8Gi", None, "3600"),
+    "list-search-workers": ("1", "2Gi", None, "3600"),
+    "run-trials": ("8", "32Gi", "8Gi", "604800"),
+    "choose-settings": ("8", "32Gi", "8Gi", "259200"),
 }
 
 
@@ -61,7 +64,7 @@ def test_pod_has_expected_platform_settings(package: str, name: str) -> None:
             _variables("secret", "radiograft-salt", salt="RADIOGRAFT_SALT"),
         ],
     }
-    if name in ("ingest", "preprocess"):  # which read the images
+    if name in ("ingest", "preprocess", "run-trials", "choose-settings"):  # which read the images
         keys = {name.lower(): f"RADIOGRAFT_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN")}
         expected["secretAsEnv"].insert(0, _variables("secret", "radiograft-pacs", **keys))
     if shared_memory:

@@ -20,6 +20,13 @@ NAMES = {
     "choose-model": "Choose model",
     "list-backbones": "List backbones",
     "choose-backbone": "Choose backbone",
+    "list-search-workers": "List search workers",
+    "run-trials": "Run trials",
+    "choose-settings": "Choose settings",
+}
+OF_THE_SEARCH = {
+    "run-trials": {"metrics": "system.Metrics"},
+    "choose-settings": {"metrics": "system.Metrics", "report": "system.HTML"},
 }
 SHOWN = ("system.ClassificationMetrics", "system.HTML", "system.Markdown", "system.Metrics")
 
@@ -47,6 +54,10 @@ def test_tasks_have_display_names(package: str) -> None:
             "cutoff_search",
             {"preprocess": "Preprocess", "fine-tune-candidates": "Fine-tune", "for-loop-1": "for-loop-1"},
         ),
+        (
+            "hyperparameter_search",
+            {"preprocess": "Preprocess", "search-settings": "Search settings", "for-loop-1": "for-loop-1"},
+        ),
     ],
 )
 def test_groups_have_expected_display_names(package: str, boxes: dict[str, str]) -> None:
@@ -68,6 +79,10 @@ def test_groups_have_expected_display_names(package: str, boxes: dict[str, str])
         ("cutoff_search", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("retraining", ["Ingest", "Train and publish"]),
         ("backbone_comparison", ["Ingest", "Preprocess", "Train backbones", "Evaluate", "Publish"]),
+        (
+            "hyperparameter_search",
+            ["Ingest", "Preprocess", "Search settings", "Extract features", "Fine-tune", "Evaluate", "Publish"],
+        ),
     ],
 )
 def test_root_graph_shows_stages(package: str, names: list[str]) -> None:
@@ -96,6 +111,9 @@ def test_tasks_show_few_artifacts(package: str) -> None:
         "choose-model": ["model"],
         "list-backbones": [],
         "choose-backbone": ["feature_model", "features", "model"],
+        "list-search-workers": [],
+        "run-trials": ["metrics", "trials"],
+        "choose-settings": ["best_shards", "metrics", "mlpipeline_ui_metadata", "report", "search"],
     }
     assert outputs == {name: expected[name] for name in outputs}
 
@@ -109,7 +127,8 @@ def test_tasks_show_expected_artifacts(package: str) -> None:
         kinds = {output: spec["artifactType"]["schemaTitle"] for output, spec in outputs.items()}
         shown[name] = {output: kind for output, kind in kinds.items() if kind in SHOWN}
         # KFP shows a button for an artifact of this name and type
-        assert kinds.get("mlpipeline_ui_metadata") == ("system.Artifact" if name == "evaluate" else None)
+        has_card = name in ("evaluate", "choose-settings")
+        assert kinds.get("mlpipeline_ui_metadata") == ("system.Artifact" if has_card else None)
     assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
         "ingest": {"resolved_settings": "system.Markdown"},
         "collect-shards": {"data_report": "system.HTML"},
@@ -119,4 +138,5 @@ def test_tasks_show_expected_artifacts(package: str) -> None:
             "report": "system.HTML",
         },
         "publish": {"outcome": "system.Metrics"},
+        **(OF_THE_SEARCH if package == "hyperparameter_search" else {}),
     }

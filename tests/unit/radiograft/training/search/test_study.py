@@ -143,6 +143,25 @@ def test_claim_grouped_parameters_run_equal_values_in_sequence(tmp_path: Path) -
         assert group == sorted(group)
 
 
+def test_claim_grouped_runs_default_settings_before_the_rest_of_the_group(tmp_path: Path) -> None:
+    text = '{"image_size": [64, 96], "dropout": {"low": 0, "high": 0.5}}'
+    defaults = {"image_size": 96, "model_dropout": 0.25}
+    search = Search(search_space=text, search_trials=8)
+    rules = SearchRules(parse_space(text), search, defaults, AUROC, 5, grouped=("image_size",))
+    trial = SearchStudy(str(tmp_path), rules, 0).claim()
+    assert trial
+    assert (trial.number, trial.params) == (0, defaults)
+
+
+def test_claim_grouped_leaves_trials_for_every_worker(tmp_path: Path) -> None:
+    text = '{"image_size": [64, 96], "dropout": {"low": 0, "high": 0.5}}'
+    search = Search(search_space=text, search_trials=4, search_workers=2)
+    rules = SearchRules(parse_space(text), search, None, AUROC, 5, grouped=("image_size",))
+    studies = [SearchStudy(str(tmp_path), rules, worker) for worker in (0, 1)]
+    assert all(study.claim() for study in studies)
+    assert [trial.user_attrs["worker"] for trial in studies[0].trials()] == [0, 0, 1, 1]
+
+
 def test_claim_hours_are_over_starts_no_trial(tmp_path: Path) -> None:
     study = open_study(str(tmp_path), 0, trials=10, search_hours=1.0)
     for _ in range(3):
