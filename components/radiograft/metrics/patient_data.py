@@ -103,10 +103,10 @@ def _check_disguised_numbers(train: pd.DataFrame, targets: Sequence[str], names:
         for target in targets if pd.api.types.is_numeric_dtype(values) else ():
             truth = train[label_column(target)]
             known = truth.notna() & values.notna()
-            pair = [column[known].to_numpy("float64") for column in (values, truth)]
-            if known.sum() < 2 * MIN_POSITIVES or min(map(np.ptp, pair)) == 0:
+            one, other = (column[known].to_numpy("float64") for column in (values, truth))
+            if known.sum() < 2 * MIN_POSITIVES or np.ptp(one) == 0 or np.ptp(other) == 0:
                 continue
-            if (explained := float(np.corrcoef(*pair)[0, 1] ** 2)) > MAX_R2:
+            if (explained := float(np.corrcoef(one, other)[0, 1] ** 2)) > MAX_R2:
                 raise ValueError(
                     f"{name} must not give {target} away: alone it explains {explained:.3f} of its variance on "
                     f"training, more than {MAX_R2}; leave it out, or set data_covariates_insist={name}"

@@ -103,7 +103,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
             *(out_of_distribution.flag_warnings(flag) if flag else []),
         ],
     )
-    fusion_sections = _compare_inputs(settings, inputs, data, spec, predictors[PUBLISHED], predictions, results, strategy)
+    published = predictors[PUBLISHED]
+    fusion_sections = _compare_inputs(settings, inputs, data, spec, published, predictions, results, strategy)
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
     crops = draw_crops(branches and branches.boxes, split, data)
