@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
 from radiograft.training import devices
 from radiograft_pipelines.cli.main import main
+from tests.helpers import minimal_run
 from tests.helpers.images import encode
 from tests.helpers.minimal_run import replace_backbone
 from tests.helpers.numbers import disk_image, write_disks
@@ -257,3 +259,28 @@ def test_kfp_metrics_of_numbers_log_no_confusion_matrix(published: Published) ->
 
     published.outcome.log_to(Metrics(), object())  # `object` has no method to log curves
     assert logged == published.outcome.scalars
+
+
+def test_numbers_of_studies_with_patient_data_are_predicted_and_contributions_are_not_measured(tmp_path: Path) -> None:
+    """They are differences of AUROCs, which failed at the end of the run."""
+    lines = ["image,patient,study,view,sex,diameter"]
+    for number in range(48):
+        (tmp_path / f"{number}.png").write_bytes(encode(disk_image(6.0 + number // 2 % 12, number)))
+        view, sex = ("PA", "LL")[number % 2], "MF"[number // 2 % 2]
+        lines.append(f"{number}.png,p{number // 2},s{number // 2},{view},{sex},{6 + number // 2 % 12}")
+    (tmp_path / "disks.csv").write_text("\n".join(lines))
+    settings = Ingest(
+        data_format="table", data_source=str(tmp_path / "disks.csv"), data_labels="diameter", data_task="regression",
+        data_unit="study", data_table="study=study", data_validation_fraction=0.3, data_test_fraction=0.3,
+    )  # fmt: skip
+    both = dataclasses.replace(minimal_run.EXTRACT_FEATURES, model_views="frontal_lateral", model_patient_data="sex")
+    with pytest.MonkeyPatch.context() as patch:
+        replace_backbone(patch)
+        result = minimal_run.run_stages(settings, tmp_path / "run", features=both)
+    results = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    assert not {"views", "patient_data"} & set(results)
+    for name in ("lateral images", "patient data"):
+        assert f"what {name} contribute is not measured" in " ".join(results["warnings"])
+    version = load_version(f"{tmp_path}/run/registry/{minimal_run.MODEL}/{result.version}")
+    assert list(version.spec.inputs) == ["picture", "lateral", "patient"]
+    version.verify_golden_predictions()

@@ -178,7 +178,6 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         parse_min_auroc(self.gate_min_auroc, self.findings())
         self.table_layout()
         self._check_task()
-        self._check_unit()
         check_covariate_names(self.covariates(), parse_columns("data_covariates_insist", self.data_covariates_insist))
         self._check_unit()
 

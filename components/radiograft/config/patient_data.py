@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 STANDARD_COLUMNS = ("age", "sex", "view")  # every catalog has them
+IMAGE_INPUTS = ("image_bytes", "lateral_bytes")  # other inputs of the served model
 COVARIATE = "covariate:"  # prefix of the catalog's columns of further patient data
 # Words in the names of columns, in lower case with spaces between words.
 KNOWN_LATER = (
@@ -53,11 +54,21 @@ def check_covariate_names(names: Sequence[str], insisted: Sequence[str]) -> None
             )
 
 
+def served_name(name: str) -> str:
+    """Returns the name of an input of the SavedModel: lower case, with `_` for all but letters and digits.
+
+    Example:
+        >>> served_name("Body temperature (C)")
+        'body_temperature_c'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
 def check_patient_data(used: Sequence[str], covariates: Sequence[str]) -> None:
-    """Checks that ingest reads the patient data that a model is to read.
+    """Checks that ingest reads the patient data that a model is to read, and that each can be an input of its own.
 
     Raises:
-        ValueError: a name is neither in STANDARD_COLUMNS nor in `data_covariates`.
+        ValueError: a name is neither in STANDARD_COLUMNS nor in `data_covariates`, or two have one `served_name`.
     """
     unknown = [name for name in used if name not in (*STANDARD_COLUMNS, *covariates)]
     if unknown:
@@ -65,3 +76,10 @@ def check_patient_data(used: Sequence[str], covariates: Sequence[str]) -> None:
             f"model_patient_data must name {', '.join(STANDARD_COLUMNS)} or columns in data_covariates, "
             f"got {', '.join(unknown)}"
         )
+    served = [*IMAGE_INPUTS, *map(served_name, used)]
+    for name in used:
+        if served.count(served_name(name)) > 1 or not served_name(name):
+            raise ValueError(
+                f"model_patient_data must name columns that differ in their letters a to z and digits, got {name!r}, "
+                f"which would be the input {served_name(name)!r} of the served model: rename the column"
+            )

@@ -75,6 +75,22 @@ def pair_studies(source: Source, labels: Sequence[str]) -> Source:
     )
 
 
+def check_laterals(rows: pd.DataFrame) -> None:
+    """Checks that a network can learn from lateral images.
+
+    Args:
+        rows: catalog rows.
+
+    Raises:
+        ValueError: no training study has a lateral image.
+    """
+    if "lateral" not in rows or rows["lateral"][rows["split"].eq("train")].isna().all():
+        raise ValueError(
+            "model_views=frontal_lateral must have training studies with a lateral image, got none: set "
+            "data_unit=study and check the views, or set model_views=frontal"
+        )
+
+
 def images_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each image of catalog rows: their frontal images, then their lateral images, in their order.
 

@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry import versions as registry
-from radiograft.training.datasets import with_patient_data, with_views
+from radiograft.training.datasets import encode_rows, with_patient_data, with_views
 from radiograft.utils import json_io
 
 log = logging.getLogger(__name__)
@@ -177,25 +177,29 @@ def _load(version: ChampionVersion) -> keras.Model:
 
 
 def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, spec: ModelSpec, size: int) -> np.ndarray:
-    """Predicts the original images, converted as the production model expects them."""
+    """Predicts the original images, converted as the production model expects them, with its other inputs."""
     failures: list[str] = []  # TensorFlow would pass on an exception of the generator only as text
-    target, with_laterals = spec.image_input, spec.lateral and "lateral" in test
+    target = spec.image_input
+    sources = [decode_rows(test, target), *([_decode_laterals(test, target)] if spec.lateral else [])]
 
-    def images() -> Iterator[Any]:
+    def images() -> Iterator[tuple[np.ndarray, ...]]:
         try:
-            laterals = _decode_laterals(test, target) if with_laterals else itertools.repeat(None, len(test))
-            for image_id, decoded, lateral in zip(test["image_id"], decode_rows(test, target), laterals, strict=True):
-                if failed := next((each.reason for each in (decoded, lateral) if each and each.image is None), ""):
-                    failures.append(f"{image_id}: {failed}")
+            for image_id, *loaded in zip(test["image_id"], *sources, strict=True):
+                pixels = tuple(each.image for each in loaded if each.image is not None)
+                if len(pixels) < len(loaded):
+                    failures.append(f"{image_id}: {next(each.reason for each in loaded if each.image is None)}")
                     return
-                yield (decoded.image, lateral.image) if lateral else decoded.image
+                yield pixels
         except (FileNotFoundError, ValueError) as error:  # raised for an archive that holds all images
             failures.append(str(error))
 
     image = tf.TensorSpec((target.size, target.size, target.channels), tf.uint8)
-    signature = (image, image) if with_laterals else image
-    batches = tf.data.Dataset.from_generator(images, output_signature=signature).batch(BATCH_SIZE)
-    scores = list(predictor.iter_outputs(batches))
+    samples = tf.data.Dataset.from_generator(images, output_signature=(image,) * len(sources))
+    if spec.covariates:
+        patient = tf.data.Dataset.from_tensor_slices(encode_rows(test, spec.covariates))
+        samples = tf.data.Dataset.zip((samples, patient)).map(lambda loaded, values: (*loaded, values))
+    samples = samples.map(lambda *loaded: loaded if len(loaded) > 1 else loaded[0])
+    scores = list(predictor.iter_outputs(samples.batch(BATCH_SIZE)))
     if failures:
         own = f"input size is {target.size} pixels" if target.size != size else "images are converted in another way"
         raise ChampionUnusableError(f"its {own}, and the original images cannot be read again ({failures[0]})")
@@ -204,6 +208,8 @@ def _predict_own_inputs(predictor: Predictor, test: pd.DataFrame, spec: ModelSpe
 
 def _decode_laterals(test: pd.DataFrame, target: ImageInput) -> Iterator[LoadedImage]:
     """Yields the lateral image of each row, zeros if it is missing."""
-    decoded = decode_in_order(studies.images_of(test)[len(test) :], target)
     missing = LoadedImage(np.zeros((target.size, target.size, target.channels), "uint8"), "")
+    if "lateral" not in test:
+        return itertools.repeat(missing, len(test))
+    decoded = decode_in_order(studies.images_of(test)[len(test) :], target)
     return (next(decoded) if has_lateral else missing for has_lateral in test["lateral"].notna())

@@ -11,6 +11,7 @@ from pyarrow.lib import ArrowException
 
 from radiograft.config import Evaluate, Ingest
 from radiograft.config.data import MULTICLASS, MULTILABEL
+from radiograft.config.patient_data import covariate_column
 from radiograft.data.catalog import label_column, summarize_exclusions
 from radiograft.evaluation import calibration, class_calibration, confounders, shortcuts, subgroups
 from radiograft.evaluation.champion import SEEN_IMAGES_FILE
@@ -218,7 +219,7 @@ def _calibrate(version: _Version, predicted: ArchivePredictions, estimable: list
 def _warnings(
     request: ExternalRequest, version: _Version, archive: Archive, predicted: ArchivePredictions
 ) -> list[str]:
-    warnings = [*archive.notes]
+    warnings = [*archive.notes, *missing_input_warnings(version.spec, predicted.rows)]
     if archive.source == version.seen.source:
         warnings.append("the archive is the version's own data source: internal and external images may be the same")
     if archive.labels["version_only"]:
@@ -244,6 +245,23 @@ def _warnings(
     target = "grayscale" if version.spec.channels == GRAY else "RGB"
     modes = [f"{count:,} images were {mode} and were converted to {target}" for mode, count in predicted.modes.items()]
     return [*warnings, *modes]
+
+
+def missing_input_warnings(spec: ModelSpec, rows: pd.DataFrame) -> list[str]:
+    """Returns a warning for the inputs of a version that an archive does not provide.
+
+    Args:
+        spec: specification of the version.
+        rows: catalog rows of the archive.
+    """
+    columns = {each.name: covariate_column(each.name) for each in spec.covariates}
+    lacking = [name for name, column in columns.items() if column not in rows or rows[column].isna().all()]
+    warnings = ["the version was predicted without lateral images, because archives are read image by image"]
+    return (warnings if spec.lateral else []) + (
+        [f"the version was predicted without patient data that the archive lacks: {', '.join(lacking)}"]
+        if lacking
+        else []
+    )
 
 
 def _settings(request: ExternalRequest) -> dict[str, bool | int | float | str]:

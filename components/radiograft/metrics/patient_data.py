@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from radiograft.config.data import MULTILABEL, REGRESSION
 from radiograft.config.patient_data import covariate_column
-from radiograft.data.catalog import has_both_classes, label_class
+from radiograft.data.catalog import has_both_classes, label_class, label_column
 from radiograft.metrics.multilabel import auroc
 from radiograft.models.covariates import Covariate
 
 MAX_AUROC = 0.95  # of one covariate alone on training; above, it is the label in disguise
+MAX_R2 = 0.98  # squared correlation of one covariate with a number on training
 MAX_STEPS, TOLERANCE = 5000, 1e-6  # at scikit-learn's own tolerance AUROCs on NIH's table are off by up to 0.005
 MIN_POSITIVES = 10  # images; with fewer, and with fewer negatives, chance alone may separate them
 
@@ -54,19 +56,30 @@ def fit_patient_data(train: pd.DataFrame, labels: Sequence[str], covariates: Seq
 
 
 def check_disguised_labels(
-    train: pd.DataFrame, labels: Sequence[str], names: Sequence[str], insisted: Sequence[str]
+    train: pd.DataFrame,
+    labels: Sequence[str],
+    names: Sequence[str],
+    insisted: Sequence[str],
+    task: str = MULTILABEL,
 ) -> None:
     """Rejects a covariate that alone predicts a label on the training images: it is the label in disguise.
+
+    A number is given away by another one that correlates with it almost perfectly.
 
     Args:
         train: catalog rows of the training images.
         labels: names of the labels.
         names: the covariates, see `covariate_column`.
         insisted: covariates that are not checked.
+        task: what the labels are, one of `radiograft.config.data.TASKS`.
 
     Raises:
-        ValueError: the AUROC of a covariate alone exceeds MAX_AUROC, or as `Covariate.fit`.
+        ValueError: the AUROC of a covariate alone exceeds MAX_AUROC, its squared correlation with a number exceeds
+            MAX_R2, or as `Covariate.fit`.
     """
+    if task == REGRESSION:
+        _check_disguised_numbers(train, labels, [name for name in names if name not in insisted])
+        return
     for name in names:
         if name in insisted or train[covariate_column(name)].isna().all():
             continue
@@ -81,6 +94,22 @@ def check_disguised_labels(
                 raise ValueError(
                     f"{name} must not give {label} away: alone it reaches an AUROC of {area:.3f} on training, more "
                     f"than {MAX_AUROC}; leave it out, or set data_covariates_insist={name}"
+                )
+
+
+def _check_disguised_numbers(train: pd.DataFrame, targets: Sequence[str], names: Sequence[str]) -> None:
+    for name in names:
+        values = train[covariate_column(name)]
+        for target in targets if pd.api.types.is_numeric_dtype(values) else ():
+            truth = train[label_column(target)]
+            known = truth.notna() & values.notna()
+            one, other = (column[known].to_numpy("float64") for column in (values, truth))
+            if known.sum() < 2 * MIN_POSITIVES or np.ptp(one) == 0 or np.ptp(other) == 0:
+                continue
+            if (explained := float(np.corrcoef(one, other)[0, 1] ** 2)) > MAX_R2:
+                raise ValueError(
+                    f"{name} must not give {target} away: alone it explains {explained:.3f} of its variance on "
+                    f"training, more than {MAX_R2}; leave it out, or set data_covariates_insist={name}"
                 )
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from radiograft.imaging.decode import decode
 from radiograft.models import class_maps  # noqa: F401  registers its layer
 from radiograft.models.covariates import MAX_DEVIATIONS, Covariate, input_shape
+from radiograft.models.feature_layers import pooled_features
 from radiograft.models.out_of_distribution import FeatureDistribution
 from radiograft.models.spec import (
     IMAGES_SIGNATURE,
@@ -152,7 +153,7 @@ def _answering(
     """Returns the function from the network's inputs to the outputs of the spec."""
     if distribution is None:
         return lambda inputs: {spec.predicted: model(inputs, training=False)}
-    both = keras.Model(model.inputs, [model.output, model.get_layer(spec.tensors.pooling).output])
+    both = keras.Model(model.inputs, [model.output, pooled_features(model, spec.tensors)])
 
     def answer(inputs: Any) -> dict[str, tf.Tensor]:
         predicted, features = both(inputs, training=False)

@@ -6,12 +6,13 @@ A value is standardized or one-hot encoded behind a flag that says whether it is
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+
+from radiograft.config.patient_data import served_name
 
 PATIENT_INPUT = "patient"  # of the network
 MAX_DEVIATIONS = 5.0  # an age of 400 years, or another unit, must not dominate the prediction
@@ -46,8 +47,8 @@ class Covariate:
 
     @property
     def served_name(self) -> str:
-        """Name of the input of the SavedModel: lower case, with `_` for all but letters and digits."""
-        return re.sub(r"[^a-z0-9]+", "_", self.name.lower()).strip("_")
+        """Name of the input of the SavedModel."""
+        return served_name(self.name)
 
     @classmethod
     def fit(cls, name: str, values: pd.Series[Any]) -> Self:

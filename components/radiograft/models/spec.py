@@ -20,13 +20,8 @@ from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_fr
 from radiograft.utils import json_io
 
 FILE = "contract.json"
-OPTIONAL = (
-    "covariates",
-    "lateral",
-    "ood_threshold",
-    "reduced_jpeg",
-    "scales",
-)  # left out of the contract if the network has none
+# Left out of the contract if they have their default.
+OPTIONAL = ("branches", "covariates", "lateral", "ood_threshold", "pooling", "reduced_jpeg", "scales")
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
@@ -224,10 +219,13 @@ class ModelSpec:
 
     def write(self, folder: Path) -> None:
         """Writes contract.json to `folder`."""
+        special = {name for name in OPTIONAL if getattr(self, name) != getattr(type(self), name)}
         fields = dataclasses.asdict(self) | {"scales": [scale._asdict() for scale in self.scales]}
+        if not self.tensors.class_map:
+            del fields["tensors"]["class_map"]
         values = {
             "schema_version": SCHEMA_VERSION,
-            **{name: value for name, value in fields.items() if name not in OPTIONAL or value},
+            **{name: value for name, value in fields.items() if name in special or name not in OPTIONAL},
             "inputs": _to_json(self.inputs),
             "outputs": _to_json(self.outputs),
             "signatures": {name: _to_json(inputs) for name, inputs in self.signatures.items()},

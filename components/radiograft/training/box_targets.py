@@ -10,6 +10,7 @@ import numpy as np
 
 from radiograft.data.catalog import CORNERS
 from radiograft.data.shards.dataset import Shards
+from radiograft.data.sources.boxes import check_training_boxes
 from radiograft.models.class_maps import CLASS_MAP
 from radiograft.models.graph import read_output_of
 from radiograft.training.activation_cache import CachedActivations
@@ -28,13 +29,9 @@ def with_boxes(activations: CachedActivations, data: Shards, split: str, shape: 
     Raises:
         ValueError: no training image has a box.
     """
+    check_training_boxes(data.rows, data.boxes, data.labels)
     height, width = shape
     targets = box_targets(data, split, height, width)
-    if split == "train" and np.isnan(targets).all():
-        raise ValueError(
-            "train_box_weight needs training images with boxes of the labels, but there are none: set "
-            "data_box_training_fraction to move some patients with boxes from test to training, or train_box_weight=0"
-        )
     return dataclasses.replace(activations, truth=np.concatenate([activations.truth, targets], axis=1))
 
 

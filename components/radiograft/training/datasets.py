@@ -63,21 +63,8 @@ def with_patient_data(data: Shards, covariates: Sequence[Covariate]) -> Shards:
 
 
 def with_views(data: Shards, lateral: bool) -> Shards:
-    """Returns the shards with both images of each study if the network reads them and the data are studies."""
-    return dataclasses.replace(data, roles=(FRONTAL, LATERAL)) if lateral and "lateral" in data.rows else data
-
-
-def check_laterals(data: Shards, lateral: bool) -> None:
-    """Rejects data without lateral images if the network reads them.
-
-    Raises:
-        ValueError: no training study has a lateral image.
-    """
-    if lateral and not ("lateral" in data.rows and data.split("train")["lateral"].notna().any()):
-        raise ValueError(
-            "model_views=frontal_lateral must have training studies with a lateral image, got none: set "
-            "data_unit=study and check the views, or set model_views=frontal"
-        )
+    """Returns the shards with both images of each study if the network reads them; see `Shards.roles`."""
+    return dataclasses.replace(data, roles=(FRONTAL, LATERAL)) if lateral else data
 
 
 def fit_covariates(data: Shards, names: Sequence[str]) -> tuple[Covariate, ...]:

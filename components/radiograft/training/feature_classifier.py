@@ -40,9 +40,7 @@ from radiograft.models.lateral import MISSING_VECTOR, add_lateral, view_parts
 from radiograft.models.spec import DEFAULT_NAMES, TargetScale
 from radiograft.training.box_targets import with_boxes, with_class_map
 from radiograft.training.checkpoints import Checkpoints, weights_digest
-from radiograft.training.datasets import (
-    data_from_activations,
-)
+from radiograft.training.datasets import data_from_activations
 from radiograft.training.feature_extraction import (
     FITTED_SPLITS,
     FeatureSet,

@@ -49,7 +49,7 @@ class Shards:
         further: further inputs of the network beside the image by name, such as encoded patient data, each float32
             [images, ...] with the order of `rows`.
         roles: the images of a study that are streamed: FRONTAL, LATERAL or both, then as a tuple. A missing lateral
-            image is zeros.
+            image is zeros, as are all of them if the data are single images.
     """
 
     folder: Path
@@ -250,7 +250,8 @@ class Shards:
         return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
 
     def _parse(self, record: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        lateral = {LATERAL: tf.io.FixedLenFeature([], tf.string)} if LATERAL in self.roles else {}
+        stored = LATERAL in self.roles and LATERAL in self.rows
+        lateral = {LATERAL: tf.io.FixedLenFeature([], tf.string)} if stored else {}
         labels = {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)}
         fields = tf.io.parse_single_example(record, FIELDS | labels | lateral)
         images = tuple(self._image(fields, role) for role in self.roles)
@@ -259,6 +260,8 @@ class Shards:
     def _image(self, fields: dict[str, tf.Tensor], role: str) -> tf.Tensor:
         """Returns the frontal or lateral image of a record, zeros if it is missing."""
         shape = [self.image_size, self.image_size, self.image_input.channels]
+        if role not in (FRONTAL, *fields):
+            return tf.zeros(shape, tf.uint8)
         content = fields["picture" if role == FRONTAL else role]
         if role == LATERAL:
             is_missing = (tf.strings.length(content) == 0) | tf.reduce_any(fields["image_id"] == self._without_lateral)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +12,25 @@ from radiograft import storage
 from radiograft.config.data_policy import BOX_OUTSIDE, BOX_WITHOUT_SIZE
 from radiograft.data.catalog import BOX_COLUMNS, CORNERS, exclusion
 from radiograft.data.sources.base import Source
+
+
+def check_training_boxes(rows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Checks that a network can learn from boxes.
+
+    Args:
+        rows: catalog rows.
+        boxes: as `no_boxes`.
+        labels: names of the labels.
+
+    Raises:
+        ValueError: no training image has a box of a label.
+    """
+    boxed = boxes["image_id"][boxes["finding"].isin(labels)]
+    if not rows["image_id"][rows["split"].eq("train")].isin(boxed).any():
+        raise ValueError(
+            "train_box_weight needs training images with boxes of the labels, but there are none: set "
+            "data_box_training_fraction to move some patients with boxes from test to training, or train_box_weight=0"
+        )
 
 
 def place_boxes(boxes: pd.DataFrame, uris: pd.Series[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -34,12 +34,14 @@ from radiograft.evaluation.results import analysis_notes, compute_results
 from radiograft.explain.crops import CROPS, branch_sections, draw_crops
 from radiograft.explain.explanations import explain_predictions
 from radiograft.models.out_of_distribution import FeatureDistribution
+from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.registry.analysis_types import OutOfDistribution
 from radiograft.registry.result_types import GateDecision
 from radiograft.registry.results import SCHEMA_VERSION, DataLineage, EvaluationResults, PredictionResults, write_results
 from radiograft.reporting import contact_sheet
 from radiograft.reporting.evaluation_report import render_report
+from radiograft.reporting.html import ReportSection
 from radiograft.stages.evaluate import tensorboard
 from radiograft.stages.evaluate.kfp_metrics import KfpMetrics, kfp_metrics
 from radiograft.stages.evaluate.report import build_report
@@ -101,16 +103,8 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
             *(out_of_distribution.flag_warnings(flag) if flag else []),
         ],
     )
-    if views := view_comparison.compare_views(model, strategy, data, settings):
-        results["views"] = views
-    fusion_sections = []
-    if spec.covariates:
-        estimable = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
-        options = with_views(data, spec.lateral), spec.covariates
-        alone = patient_data.predict_alone(inputs.feature_model, *options, predictors[PUBLISHED], strategy)
-        results["patient_data"] = patient_data.compare_fusion(settings, *options, predictions, alone, estimable)
-        results["warnings"] += patient_data.fusion_notes(results["patient_data"])
-        fusion_sections = [patient_data.fusion_section(results["patient_data"])]
+    published = predictors[PUBLISHED]
+    fusion_sections = _compare_inputs(settings, inputs, data, spec, published, predictions, results, strategy)
     write_results(output, results)
     sheet = contact_sheet.training_contact_sheet(data, settings.train_seed)
     crops = draw_crops(branches and branches.boxes, split, data)
@@ -132,6 +126,39 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     tensorboard.write_embeddings(logs, PUBLISHED, data, embeddings)
     tensorboard.copy_training_logs([inputs.feature_model, inputs.model], logs)
     return kfp_metrics(results, test)
+
+
+def _compare_inputs(
+    settings: Evaluate,
+    inputs: EvaluateInputs,
+    data: Shards,
+    spec: ModelSpec,
+    published: Predictor,
+    predictions: pd.DataFrame,
+    results: EvaluationResults,
+    strategy: tf.distribute.Strategy,
+) -> list[ReportSection]:
+    """Adds to the results what lateral images and patient data contribute, and returns the section on the latter.
+
+    Both are compared by AUROC, which numbers do not have.
+    """
+    if spec.is_numeric:
+        further = [*(["lateral images"] if spec.lateral else []), *(["patient data"] if spec.covariates else [])]
+        results["warnings"] += [
+            f"what {name} contribute is not measured: it is a difference of AUROCs, which numbers do not have"
+            for name in further
+        ]
+        return []
+    if views := view_comparison.compare_views(published.model, strategy, data, settings):
+        results["views"] = views
+    if not spec.covariates:
+        return []
+    estimable = results["metrics"][PUBLISHED]["test"]["mean"]["labels"]
+    options = with_views(data, spec.lateral), spec.covariates
+    alone = patient_data.predict_alone(inputs.feature_model, *options, published, strategy)
+    results["patient_data"] = patient_data.compare_fusion(settings, *options, predictions, alone, estimable)
+    results["warnings"] += patient_data.fusion_notes(results["patient_data"])
+    return [patient_data.fusion_section(results["patient_data"])]
 
 
 def _measure_flag(

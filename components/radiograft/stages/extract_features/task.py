@@ -14,12 +14,11 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
-from radiograft.config.training import (
-    AVERAGE,
-    FRONTAL_LATERAL,
-)
+from radiograft.config.data import REGRESSION
+from radiograft.config.training import AVERAGE, FRONTAL_LATERAL
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
+from radiograft.data.studies import check_laterals
 from radiograft.models import artifact
 from radiograft.models.backbone import read_normalization
 from radiograft.models.class_maps import CLASS_MAP
@@ -28,20 +27,9 @@ from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.cut_off_curve import Point, choose_feature_layers, compute_curve, write_curve
-from radiograft.training.datasets import (
-    check_laterals,
-    fit_batch_size,
-    fit_covariates,
-    with_patient_data,
-    with_views,
-)
+from radiograft.training.datasets import fit_batch_size, fit_covariates, with_patient_data, with_views
 from radiograft.training.feature_classifier import extract_all_features, fit_classifier, is_fine_tunable, target_scales
-from radiograft.training.feature_extraction import (
-    FITTED_SPLITS,
-    IMAGE_ALONE,
-    RANDOM_PREDICTIONS,
-    FeatureSet,
-)
+from radiograft.training.feature_extraction import FITTED_SPLITS, IMAGE_ALONE, RANDOM_PREDICTIONS, FeatureSet
 from radiograft.training.reduced_curve import compute_reduced_curve, write_reduced_curve
 from radiograft.training.search import comparison
 from radiograft.training.tasks.registry import get_task
@@ -68,7 +56,8 @@ def run(
     covariates = fit_covariates(data, settings.patient_data())
     data = with_patient_data(data, covariates)
     has_lateral = settings.model_views == FRONTAL_LATERAL
-    check_laterals(data, has_lateral)
+    if has_lateral:
+        check_laterals(data.rows)
     with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
         extraction = extract_all_features(settings, data, strategy, features, Path(scratch), checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
@@ -80,7 +69,8 @@ def run(
         network, head, history = fit_classifier(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
-        if covariates:
+        is_compared = bool(covariates) and data.task != REGRESSION  # by AUROC
+        if is_compared:
             without = dataclasses.replace(data, further={})
             alone, _, _ = fit_classifier(
                 settings, extraction, layers, without, strategy, logs / IMAGE_ALONE, checkpoints
@@ -108,7 +98,7 @@ def run(
         lateral=has_lateral,
     )
     artifact.save_model(model, network, spec, history.to_json())
-    if covariates:  # the baseline that the evaluation compares with
+    if is_compared:  # the baseline that the evaluation compares with
         (model / IMAGE_ALONE).mkdir(exist_ok=True)
         alone.save(model / IMAGE_ALONE / "model.keras")
     record_settings(model, settings, shards_folder)

@@ -14,7 +14,9 @@ from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
 from radiograft.config.base import Scalar, parse_columns, record, record_settings
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
+from radiograft.config.patient_data import covariate_column
 from radiograft.config.pooling import check_pooling_of_task
+from radiograft.config.training import FRONTAL_LATERAL
 from radiograft.data import change_detection, splits, studies, tasks
 from radiograft.data.catalog import (
     Catalog,
@@ -28,10 +30,11 @@ from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
 from radiograft.data.soft_labels import majority_class
 from radiograft.data.sources.base import Source, check_known_labels, contained_notes, match_labels
-from radiograft.data.sources.boxes import without_refuted_boxes
+from radiograft.data.sources.boxes import check_training_boxes, without_refuted_boxes
 from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
 from radiograft.metrics.patient_data import check_disguised_labels
+from radiograft.models.covariates import Covariate
 from radiograft.storage.pseudonyms import redact_names
 
 log = logging.getLogger(__name__)
@@ -46,13 +49,22 @@ def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str)
         Whether data or settings changed since the version in production.
 
     Raises:
-        ValueError: as `run`, or the labels are a task that the settings of a later stage exclude.
+        ValueError: as `run`, or the data lack what the settings of a later stage need.
     """
     patient_data = ExtractFeatures.of(form).patient_data()
     catalog = run(Ingest.of(form), output, int(form["train_batch_size"]), patient_data)
-    check_pooling_of_task(catalog.task, form)
+    _check_data_of_network(catalog, form)
     record(output, form)
     return change_detection.detect_changes(form, catalog, output, run_id).changed
+
+
+def _check_data_of_network(catalog: Catalog, form: Mapping[str, Scalar]) -> None:
+    """Rejects data from which the network of these settings cannot learn, before they are read."""
+    check_pooling_of_task(catalog.task, form)
+    if form["model_views"] == FRONTAL_LATERAL:
+        studies.check_laterals(catalog.rows)
+    if form["train_box_weight"]:
+        check_training_boxes(catalog.rows, catalog.boxes, catalog.labels)
 
 
 def run(settings: Ingest, output: Path, batch_size: int = 1, patient_data: Sequence[str] = ()) -> Catalog:
@@ -84,10 +96,13 @@ def run(settings: Ingest, output: Path, batch_size: int = 1, patient_data: Seque
 
 
 def _check_patient_data(catalog: Catalog, settings: Ingest, names: Sequence[str]) -> None:
-    used = list(dict.fromkeys([*names, *settings.covariates()]))
+    """Rejects patient data that cannot be encoded, or that give a label away."""
     insisted = parse_columns("data_covariates_insist", settings.data_covariates_insist)
     train = catalog.rows[catalog.rows["split"].eq("train")]
-    check_disguised_labels(train, catalog.labels, used, insisted)
+    for name in names:
+        Covariate.fit(name, train[covariate_column(name)])
+    used = list(dict.fromkeys([*names, *settings.covariates()]))
+    check_disguised_labels(train, catalog.labels, used, insisted, catalog.task)
 
 
 def build_catalog(settings: Ingest) -> Catalog:

@@ -51,3 +51,10 @@ def test_model_patient_data_unknown_column_is_rejected() -> None:
 def test_model_patient_data_named_twice_is_rejected() -> None:
     with pytest.raises(ValueError, match="model_patient_data must name each column once, got 'age,age'"):
         ExtractFeatures(model_patient_data="age,age")
+
+
+@pytest.mark.parametrize("names", ["temp-C,temp_c", "image bytes", "年齢"])
+def test_model_patient_data_without_an_input_name_of_their_own_are_rejected(names: str) -> None:
+    """The export of the SavedModel, after training, would fail."""
+    with pytest.raises(ValueError, match="model_patient_data must name columns that differ in their letters a to z"):
+        validate_settings({**defaults(), "model_patient_data": names, "data_covariates": names})

@@ -90,3 +90,20 @@ def test_build_catalog_of_folders_has_no_covariates(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(folder / f"{number}.png")
     with pytest.raises(ValueError, match="data_covariates must be empty if the source has no table, as data_format=f"):
         build_catalog(Ingest(data_format="folders", data_source=str(tmp_path), data_covariates="pulse"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([""] * 80, "must name columns with known values in training, got 'pulse'"),
+        ([f"text {n}" for n in range(80)], "at most 32 different values, got 'pulse' with"),
+    ],
+)
+def test_run_patient_data_that_cannot_be_encoded_are_rejected_although_insisted_on(
+    tmp_path: Path, cells: list[str], reason: str
+) -> None:
+    path = write_table(tmp_path, pulse=cells)
+    settings = table_settings(path, data_covariates="pulse", data_covariates_insist="pulse")
+    with pytest.raises(ValueError, match=reason):
+        ingest.run(settings, tmp_path / "catalog", patient_data=["pulse"])
+    assert not (tmp_path / "catalog").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from radiograft.config.data_policy import DataPolicy
+from radiograft.external.evaluate import missing_input_warnings
 from radiograft.external.prediction import predict_archive
 from radiograft.imaging.corruptions import CORRUPTIONS, corrupt
 from radiograft.models import artifact
@@ -130,3 +132,14 @@ def test_predict_archive_reads_patient_data_of_each_image(pixels: np.ndarray, tm
     patient = tf.constant([[[1.0], [1.0]], [[0.0], [0.0]], [[1.0], [-1.0]]])
     expected = model([tf.constant(pixels[[0, 2, 3]][..., np.newaxis]), patient])
     np.testing.assert_allclose(predicted.predictions["score:Mass"], expected[:, 1], atol=1e-5)
+
+
+def test_missing_input_warnings_name_inputs_that_the_archive_lacks() -> None:
+    spec = ModelSpec(SIZE, LABELS, "densenet121", "none", "", "fine_tuning", lateral=True)
+    spec = dataclasses.replace(spec, covariates=(Covariate("age"), Covariate("pulse"), Covariate("sex")))
+    rows = pd.DataFrame({"age": [50.0, None], "sex": [None, None]})
+    assert missing_input_warnings(spec, rows) == [
+        "the version was predicted without lateral images, because archives are read image by image",
+        "the version was predicted without patient data that the archive lacks: pulse, sex",
+    ]
+    assert missing_input_warnings(ModelSpec(SIZE, LABELS, "densenet121", "none", "", "fine_tuning"), rows) == []

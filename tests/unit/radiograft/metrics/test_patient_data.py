@@ -92,3 +92,13 @@ def test_check_disguised_labels_missing_values_give_label_away() -> None:
 def test_check_disguised_labels_few_positives_are_not_judged() -> None:
     train = rows(60).assign(**{"label:Mass": (np.arange(60) < 5).astype(float), "age": np.arange(60.0)})
     check_disguised_labels(train, ["Mass"], ["age"], [])
+
+
+def test_check_disguised_labels_number_that_nearly_equals_the_target_is_rejected() -> None:
+    noise = np.random.default_rng(0).normal(size=60)
+    train = rows(60, **{"label:height": np.arange(60.0) + 100, "covariate:inches": np.arange(60.0) / 2.54 + 40})
+    with pytest.raises(ValueError, match=r"inches must not give height away: alone it explains 1\.000"):
+        check_disguised_labels(train, ["height"], ["inches"], [], "regression")
+    check_disguised_labels(train, ["height"], ["inches"], ["inches"], "regression")
+    related = train.assign(**{"covariate:inches": np.arange(60.0) / 2.54 + 5 * noise})
+    check_disguised_labels(related, ["height"], ["inches", "age", "sex"], [], "regression")

@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
 
+from radiograft.config.training import MapPooling
 from radiograft.models import artifact
+from radiograft.models.class_maps import build_class_map_classifier
+from radiograft.models.heads import attach_classifier
 from radiograft.models.out_of_distribution import MAX_FITTED, FeatureDistribution, draw_fitted, fit_distribution
-from radiograft.models.spec import IMAGES_SIGNATURE, ModelSpec
+from radiograft.models.spec import IMAGES_SIGNATURE, ModelSpec, TensorNames
 from tests.helpers.images import encode, noise
 from tests.helpers.killed_stage import small_network
 
@@ -128,6 +131,28 @@ def test_export_saved_model_with_distribution_serves_distance_without_package(tm
     serve = tf.saved_model.load(str(tmp_path / "flagged")).signatures[IMAGES_SIGNATURE]
     again = serve(**{IMAGES_SIGNATURE: tf.constant(images[:6].astype("float32"))})
     np.testing.assert_allclose(again["ood_distance"], answer["ood_distance"], rtol=1e-5)
+
+
+def test_export_saved_model_with_class_map_measures_mean_features(tmp_path: Path) -> None:
+    """The first layer of such a head returns the activation at each position."""
+    image = keras.Input((SIZE, SIZE, 1), dtype="uint8", name="picture")
+    scaled = keras.layers.Rescaling(1 / 255, name="normalised")(image)
+    backbone = keras.Model(image, keras.layers.Conv2D(4, 3, strides=4, name="conv")(scaled), name="net")
+    shape = tuple(backbone.output.shape[1:])
+    options = {"dense_units": 0, "dropout": 0.5, "l2": 0.0, "seed": 0}
+    classifier = build_class_map_classifier(shape, 2, MapPooling("lse"), **options)
+    network = attach_classifier(backbone, classifier)
+    images = np.stack([noise(SIZE, seed=number) for number in range(12)])[..., None]
+    features = np.asarray(backbone(images)).mean(axis=(1, 2))
+    fitted = fit_distribution(features, features, 50.0)
+    tensors = TensorNames(pooling="classifier_dropout", class_map="class_map")
+    spec = ModelSpec(SIZE, ("a", "b"), "densenet121", "none", "", "fine_tuning", tensors=tensors, pooling="lse")
+    spec = dataclasses.replace(spec, ood_threshold=fitted.threshold)
+    artifact.export_saved_model(network, spec, tmp_path / "saved", fitted)
+    serve = tf.saved_model.load(str(tmp_path / "saved")).signatures[IMAGES_SIGNATURE]
+    answer = serve(**{IMAGES_SIGNATURE: tf.constant(images.astype("float32"))})
+    np.testing.assert_allclose(answer["ood_distance"], fitted.distances(features), rtol=1e-4)
+    assert int(answer["is_out_of_distribution"].numpy().sum()) == 6
 
 
 def test_spec_with_flag_names_its_outputs(tmp_path: Path) -> None:

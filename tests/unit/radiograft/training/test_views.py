@@ -15,8 +15,9 @@ from PIL import Image
 
 from radiograft.config import Evaluate, FineTune, Preprocess, validate_settings
 from radiograft.config.training import Recipe
-from radiograft.data.catalog import Catalog
+from radiograft.data.catalog import LATERAL, Catalog
 from radiograft.data.shards.dataset import Shards
+from radiograft.data.studies import check_laterals
 from radiograft.evaluation.view_comparison import compare_views, exchange_patients
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models import artifact
@@ -27,7 +28,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.activation_cache import cache_activations
 from radiograft.training.checkpoints import Checkpoints
-from radiograft.training.datasets import check_laterals, fit_covariates, with_patient_data, with_views
+from radiograft.training.datasets import fit_covariates, with_patient_data, with_views
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.trainer import TrainConfig
 from tests.helpers.images import encode
@@ -119,10 +120,10 @@ def test_preprocess_studies_are_identical_for_any_number_of_workers(
 
 
 def test_check_laterals_without_any_raises(data: Shards) -> None:
-    check_laterals(data, lateral=True)
-    rows = data.rows.assign(lateral=None)
-    with pytest.raises(ValueError, match="must have training studies with a lateral image, got none"):
-        check_laterals(dataclasses.replace(data, rows=rows), lateral=True)
+    check_laterals(data.rows)
+    for rows in (data.rows.assign(lateral=None), data.rows.drop(columns="lateral")):
+        with pytest.raises(ValueError, match="must have training studies with a lateral image, got none"):
+            check_laterals(rows)
     with pytest.raises(ValueError, match=r"model_views=frontal_lateral must have studies .*, got data_unit=image"):
         validate_settings(
             {"data_source": "x", "publish_registry": "r", "model_cut_off": "c", "model_views": "frontal_lateral"}
@@ -247,6 +248,28 @@ def test_load_champion_other_image_size_reads_both_original_images(
         assert champion is not None
         assert champion.predictions is not None, champion.rejection_reason
         np.testing.assert_allclose(champion.predictions["score:Mass"], expected[:, 0], atol=1e-5)
+
+
+def test_load_champion_with_patient_data_predicts_single_images_at_both_sizes(catalog: Catalog, tmp_path: Path) -> None:
+    """Fails if patient data take the place of the missing lateral image, or are left out at another image size."""
+    rows = catalog.rows.drop(columns=list(LATERAL)).assign(age=np.arange(float(len(catalog.rows))))
+    single = dataclasses.replace(catalog, rows=rows)
+    at_32 = Shards.read(write_shards(single, tmp_path / "at_32"))
+    covariates = fit_covariates(at_32, ["age"])
+    data = with_patient_data(at_32, covariates)
+    network, images = dual_network(data), np.concatenate(list(data.images("test", BATCH).as_numpy_iterator()))
+    spec = ModelSpec(32, data.labels, "efficientnet_lite0", "none", "", "fine_tuning", thresholds={}, lateral=True)
+    dataclasses.replace(spec, covariates=covariates).write(tmp_path)
+    (tmp_path / "registry").mkdir()
+    registry, contract = RegistryFolder(tmp_path / "registry"), (tmp_path / "contract.json").read_bytes()
+    registry.add_version(data, network, data.labels, odd={"contract.json": contract})
+    expected = network([images, np.zeros_like(images), *data.further_of("test")], training=False)[:, 0].numpy()
+    assert len(np.unique(expected)) == len(expected)
+    for run_data in (at_32, Shards.read(write_shards(single, tmp_path / "at_64", image_size=64))):
+        champion = registry.load_champion(run_data)
+        assert champion is not None
+        assert champion.predictions is not None, champion.rejection_reason
+        np.testing.assert_allclose(champion.predictions["score:Mass"], expected, atol=1e-5)
 
 
 def test_dual_network_with_patient_data_reads_image_lateral_and_patient_in_this_order(data: Shards) -> None:
