@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.probe_memory IMAGES`: time and peak memory of a cut-off curve of random stored features."""
+"""`python -m tests.benchmarks.probe_memory IMAGES`: time and peak memory of the cut-off curve of random features."""
 
 from __future__ import annotations
 
