@@ -48,8 +48,9 @@ def close_hashes(hashes: np.ndarray) -> Iterator[np.ndarray]:
     and one in 40 for radiographs, whose lowest frequencies are similar.
 
     Example:
-        >>> [pairs.tolist() for pairs in close_hashes(np.array([0, 2**7 - 1, 2**8 - 1], "uint64")) if len(pairs)]
-        [[[0, 1]], [[1, 2]]]
+        >>> found = np.concatenate(list(close_hashes(np.array([0, 2**7 - 1, 2**8 - 1], "uint64"))))
+        >>> sorted(found.tolist())
+        [[0, 1], [1, 2]]
     """
     masks = list[np.uint64]()
     for bits in _deal_bits(hashes):
