@@ -339,10 +339,6 @@ NEEDED = {"data_source": "/images", "publish_registry": "/registry"}
     ("assignments", "message"),
     [
         (["search_space=standard", "model_cut_off=auto"], "model_cut_off must be one layer in a search, got 'auto'"),
-        (
-            ["data_task=regression"],
-            "data_task must not be regression in a search, because trials are compared by AUROC",
-        ),
         (["search_space=cut_offs", "search_strategy=feature_extraction"], "must not search model_cut_off"),
     ],
 )
