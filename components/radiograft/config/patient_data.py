@@ -62,24 +62,3 @@ def served_name(name: str) -> str:
         'body_temperature_c'
     """
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def check_patient_data(used: Sequence[str], covariates: Sequence[str]) -> None:
-    """Checks that ingest reads the patient data that a model is to read, and that each can be an input of its own.
-
-    Raises:
-        ValueError: a name is neither in STANDARD_COLUMNS nor in `data_covariates`, or two have one `served_name`.
-    """
-    unknown = [name for name in used if name not in (*STANDARD_COLUMNS, *covariates)]
-    if unknown:
-        raise ValueError(
-            f"model_patient_data must name {', '.join(STANDARD_COLUMNS)} or columns in data_covariates, "
-            f"got {', '.join(unknown)}"
-        )
-    served = [*IMAGE_INPUTS, *map(served_name, used)]
-    for name in used:
-        if served.count(served_name(name)) > 1 or not served_name(name):
-            raise ValueError(
-                f"model_patient_data must name columns that differ in their letters a to z and digits, got {name!r}, "
-                f"which would be the input {served_name(name)!r} of the served model: rename the column"
-            )

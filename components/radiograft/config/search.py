@@ -6,22 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 
 from radiograft.config.base import Scalar, SeedSettings, setting
-from radiograft.config.data import REGRESSION
+from radiograft.config.combinations import check_search
 from radiograft.config.search_space import PRESETS, SearchSpace, parse_space
-from radiograft.config.training import (
-    ATTENTION_GUIDED,
-    AUTO_CUT_OFF,
-    DEFAULT_BACKBONE,
-    FRONTAL_LATERAL,
-    ExtractFeatures,
-)
+from radiograft.config.training import AUTO_CUT_OFF, DEFAULT_BACKBONE, ExtractFeatures
 
-# Settings that a search does not support, with the reason.
-UNSUPPORTED: dict[tuple[str, str], str] = {
-    ("data_task", REGRESSION): "trials are compared by AUROC",
-    ("model_branches", ATTENTION_GUIDED): "a trial trains one branch",
-    ("model_views", FRONTAL_LATERAL): "a trial reads one image",
-}
 AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING = "auto", "feature_extraction", "fine_tuning"
 IMAGE_SETTINGS = ("image_size", "image_resize")  # they change the shards
 
@@ -84,9 +72,7 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
         ValueError: a search does not support a setting, the strategy does not have a searched setting, or fine-tuning
             would try several cut-offs in each trial. The message names the setting and the reason.
     """
-    for (name, value), reason in UNSUPPORTED.items():
-        if values.get(name) == value:
-            raise ValueError(f"{name} must not be {value} in a search, because {reason}: choose another value")
+    check_search(values)
     search = Search.of(values)
     names = {name.partition(".")[0] for name in search.space().parameters}
     others = names - (set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(IMAGE_SETTINGS))
