@@ -9,7 +9,7 @@ from typing import Any
 from radiograft import storage
 from radiograft.config import resolution
 from radiograft.config.base import Scalar, check_uri
-from radiograft.config.training import NAMED_WEIGHTS
+from radiograft.config.network import NAMED_WEIGHTS
 
 URI_SETTINGS = ("data_source", "data_table_file", "publish_registry", "model_weights")
 NOT_URIS = ("", *NAMED_WEIGHTS)

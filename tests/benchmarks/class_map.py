@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from radiograft.config.training import MapPooling
+from radiograft.config.network import MapPooling
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.backbone import build_backbone
 from radiograft.models.class_maps import build_class_map_classifier

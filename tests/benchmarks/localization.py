@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.config import ExtractFeatures, Ingest, Preprocess
-from radiograft.config.training import AVERAGE, POOLINGS
+from radiograft.config.network import AVERAGE, POOLINGS
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.explain.localization import localize

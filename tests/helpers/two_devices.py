@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
-from radiograft.config.training import FineTune, MapPooling, Recipe
+from radiograft.config.network import MapPooling
+from radiograft.config.training import FineTune, Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbone import build_backbone

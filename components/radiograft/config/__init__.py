@@ -12,16 +12,12 @@ from typing import Any
 
 from radiograft.config.base import RegistrySettings, Scalar, Settings
 from radiograft.config.combinations import check_combinations
-from radiograft.config.data import FINDINGS, NO_FINDING, Ingest, Preprocess
+from radiograft.config.data import FINDINGS, NO_FINDING, Ingest
 from radiograft.config.evaluation import Evaluate, Publish
+from radiograft.config.network import ExtractFeatures
+from radiograft.config.preprocessing import Preprocess
 from radiograft.config.search import Search
-from radiograft.config.training import (
-    AUTO_CUT_OFF,
-    ExtractFeatures,
-    FineTune,
-    Training,
-    split_cut_offs,
-)
+from radiograft.config.training import AUTO_CUT_OFF, FineTune, Training, split_cut_offs
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",

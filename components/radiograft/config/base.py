@@ -20,8 +20,8 @@ from radiograft.utils.quoting import format_names, parse_names, split_pair, spli
 Scalar = bool | int | float | str
 ONE_LINE = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*(?<!\s)")
 
+AUTO = "auto"  # value of several settings
 SETTINGS_FILE = "settings.json"
-
 MAX_SEED = 2**32 - 1  # Keras's limit
 SCHEME = re.compile(r"[A-Za-z][\w+.-]*:/")
 

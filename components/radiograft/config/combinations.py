@@ -9,19 +9,9 @@ from radiograft.backbones import get_backbone
 from radiograft.config.base import Scalar
 from radiograft.config.data import MULTICLASS, REGRESSION, STUDY, Ingest
 from radiograft.config.evaluation import Evaluate, Publish
+from radiograft.config.network import AVERAGE, FRONTAL, FRONTAL_LATERAL, LAST_LAYER, NOISY_OR, ExtractFeatures
 from radiograft.config.patient_data import IMAGE_INPUTS, STANDARD_COLUMNS, served_name
-from radiograft.config.training import (
-    ATTENTION_GUIDED,
-    AVERAGE,
-    FRONTAL,
-    FRONTAL_LATERAL,
-    FROZEN_BATCH_NORM,
-    LAST_LAYER,
-    NOISY_OR,
-    ExtractFeatures,
-    Recipe,
-    Training,
-)
+from radiograft.config.training import ATTENTION_GUIDED, FROZEN_BATCH_NORM, Recipe, Training
 
 Values = Mapping[str, Any]  # settings of all stages by name
 Rules = Mapping[str, tuple[Scalar, str]]  # setting: the value that it must, or must not, have, and the reason

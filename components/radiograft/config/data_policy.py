@@ -181,3 +181,22 @@ def defect_of(reason: str) -> str:
 
 
 PRESETS: dict[str, dict[str, Scalar]] = {"standard": {}}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataPolicySettings(Settings):
+    """Policy for data defects. Ingest detects those of tables and files, preprocess those of images."""
+
+    data_policy: str = setting(
+        "standard",
+        "How defects are handled: report (keep), drop, quarantine (drop and list) or fail, such as "
+        "near_duplicate=drop,blank=fail; the data report lists all kinds of defects.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.policy()
+
+    def policy(self) -> DataPolicy:
+        """Returns the parsed `data_policy`."""
+        return DataPolicy.parse("data_policy", self.data_policy, PRESETS)

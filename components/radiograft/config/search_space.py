@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from radiograft.backbones import get_backbone, list_backbones
-from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 from radiograft.config.base import Scalar, Settings, did_you_mean, read_scalar
-from radiograft.config.data import SIZE_STEP, Preprocess
-from radiograft.config.training import DEFAULT_BACKBONE, RECIPES, ExtractFeatures, FineTune, Recipe
+from radiograft.config.network import ExtractFeatures
+from radiograft.config.preprocessing import AUGMENTATIONS, SIZE_STEP, Augmentation, Preprocess
+from radiograft.config.training import DEFAULT_BACKBONE, RECIPES, FineTune, Recipe
 
 NESTED: dict[str, tuple[type[Settings], Mapping[str, Mapping[str, Scalar]]]] = {
     "image_augmentation": (Augmentation, AUGMENTATIONS),

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from radiograft import storage
-from radiograft.config.data import MAX_GRAY
+from radiograft.config.preprocessing import MAX_GRAY
 from radiograft.imaging.formats import ERRORS
 from radiograft.imaging.geometry import GrayRange
 from radiograft.imaging.limits import check_size

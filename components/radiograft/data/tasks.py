@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from radiograft.config.data import AUTO, BINARY, FINDINGS, MULTICLASS, MULTILABEL, REGRESSION
+from radiograft.config.base import AUTO
+from radiograft.config.data import BINARY, FINDINGS, MULTICLASS, MULTILABEL, REGRESSION
 from radiograft.data.sources.base import most_frequent_findings
 from radiograft.utils.errors import SensitiveValueError
 from radiograft.utils.quoting import format_names

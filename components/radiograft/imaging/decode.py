@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from radiograft.config.data import PAD
+from radiograft.config.preprocessing import PAD
 from radiograft.imaging import file_header, formats
 from radiograft.imaging.color import CORRUPTION_ERRORS
 from radiograft.imaging.geometry import GRAY, RGB, ImageInput

@@ -8,8 +8,8 @@ import re
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from radiograft.config.data import MAX_GRAY
 from radiograft.config.data_policy import UNREADABLE
+from radiograft.config.preprocessing import MAX_GRAY
 from radiograft.imaging.limits import check_not_too_small, check_size
 
 HEAD_BYTES = 512  # enough for `recognize`

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radiograft.config.data import PAD, STRETCH
+from radiograft.config.preprocessing import PAD, STRETCH
 
 GrayRange = tuple[int, int]
 GRAY, RGB = 1, 3  # channels of an image

@@ -6,7 +6,7 @@ import keras
 
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.backbones.spec import NORMALIZATIONS, Normalization
-from radiograft.config.training import AUTO_NORMALIZATION
+from radiograft.config.network import AUTO_NORMALIZATION
 from radiograft.imaging.geometry import GRAY, RGB
 from radiograft.models import attention
 from radiograft.models.pretrained import Build, check_colors, from_rescaling, load_pretrained, open_weights

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from radiograft.config.training import AVERAGE, CSRA, LSE, LSE_LBA, NOISY_OR, MapPooling
+from radiograft.config.network import AVERAGE, CSRA, LSE, LSE_LBA, NOISY_OR, MapPooling
 from radiograft.models.spec import DEFAULT_NAMES
 
 CLASS_MAP = "class_map"  # name of the layer whose output is the map, [n, height, width, labels]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import keras
 
-from radiograft.config.training import ALL_LAYERS, LAST_LAYER, split_feature_layers
+from radiograft.config.network import ALL_LAYERS, LAST_LAYER, split_feature_layers
 from radiograft.models.graph import input_of
 from radiograft.models.keras_internals import input_tensors, iter_layers, producing_layer
 from radiograft.models.spec import TensorNames

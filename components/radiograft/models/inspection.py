@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from radiograft.backbones import BackboneSpec, get_backbone, list_backbones
 from radiograft.backbones.weight_fit import current_names
-from radiograft.config.training import AUTO_NORMALIZATION
+from radiograft.config.network import AUTO_NORMALIZATION
 from radiograft.models.pretrained import SOURCES, FittedNetwork, choose_normalization, fit_backbone
 from radiograft.storage.weight_files import TORCH, WeightFile, read_weight_file
 

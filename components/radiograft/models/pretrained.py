@@ -18,7 +18,7 @@ from radiograft.backbones import BackboneSpec
 from radiograft.backbones.packages import PACKAGES, open_package
 from radiograft.backbones.spec import GRAY, NORMALIZATIONS, TORCHXRAYVISION, Normalization, WeightLayout
 from radiograft.backbones.weight_fit import WeightFit, fit_folded, fit_keras, fit_keras_file, fit_torch
-from radiograft.config.training import AUTO_NORMALIZATION
+from radiograft.config.network import AUTO_NORMALIZATION
 from radiograft.storage.keras_weights import RESCALING_PREFIX
 from radiograft.storage.weight_files import TFLITE, TORCH, WeightFile, read_weight_file
 

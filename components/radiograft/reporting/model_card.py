@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from radiograft.config.training import AUTO_MONITOR, AVERAGE, LOSS_MONITOR
+from radiograft.config.network import AVERAGE
+from radiograft.config.training import AUTO_MONITOR, LOSS_MONITOR
 from radiograft.imaging.geometry import RGB
 from radiograft.models.spec import PURPOSE, ModelSpec, TensorInfo
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics

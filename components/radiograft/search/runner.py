@@ -16,8 +16,9 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.config.base import Scalar
+from radiograft.config.network import AUTO_LAYER
 from radiograft.config.search import FEATURE_EXTRACTION, IMAGE_SETTINGS
-from radiograft.config.training import AUTO_LAYER, Training
+from radiograft.config.training import Training
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
 from radiograft.models.cut_offs import parse_cut_offs

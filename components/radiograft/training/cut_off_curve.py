@@ -11,7 +11,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import tensorflow as tf
 
-from radiograft.config.training import AUTO_LAYER
+from radiograft.config.network import AUTO_LAYER
 from radiograft.models.feature_layers import named_layers
 from radiograft.registry.training_types import CURVE_TITLES, CurveMetric, curve_metric
 from radiograft.training import linear_probes

@@ -13,14 +13,7 @@ import tensorflow as tf
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.data import REGRESSION
-from radiograft.config.training import (
-    ALL_LAYERS,
-    AUTO_LAYER,
-    AVERAGE,
-    FRONTAL_LATERAL,
-    LAST_LAYER,
-    split_feature_layers,
-)
+from radiograft.config.network import ALL_LAYERS, AUTO_LAYER, AVERAGE, FRONTAL_LATERAL, LAST_LAYER, split_feature_layers
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.views import LATERAL
 from radiograft.models.backbone import build_backbone

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from radiograft.config.augmentation import Augmentation
-from radiograft.config.data import MULTILABEL, REGRESSION, STRETCH
+from radiograft.config.data import MULTILABEL, REGRESSION
+from radiograft.config.preprocessing import STRETCH, Augmentation
 from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
 from radiograft.imaging.augment import augment, draw_parameters

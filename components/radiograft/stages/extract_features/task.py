@@ -15,7 +15,7 @@ from radiograft.backbones import get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.base import record_settings
 from radiograft.config.data import REGRESSION
-from radiograft.config.training import AVERAGE, FRONTAL_LATERAL
+from radiograft.config.network import AVERAGE, FRONTAL_LATERAL
 from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.studies import check_laterals

@@ -15,8 +15,8 @@ from radiograft.config.base import Scalar, parse_columns, record, record_setting
 from radiograft.config.combinations import check_pooling_of_task
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
+from radiograft.config.network import FRONTAL_LATERAL
 from radiograft.config.patient_data import covariate_column
-from radiograft.config.training import FRONTAL_LATERAL
 from radiograft.data import change_detection, splits, studies, tasks
 from radiograft.data.catalog import (
     Catalog,

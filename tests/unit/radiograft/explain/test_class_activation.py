@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from radiograft.backbones import get_backbone
-from radiograft.config.training import MapPooling
+from radiograft.config.network import MapPooling
 from radiograft.explain.class_activation import ActivationMaps, HeatMaps, blend, overlay
 from radiograft.models.backbone import build_backbone
 from radiograft.models.class_maps import build_class_map_classifier

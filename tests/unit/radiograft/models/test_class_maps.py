@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from radiograft.config.training import MapPooling
+from radiograft.config.network import MapPooling
 from radiograft.models import artifact
 from radiograft.models.class_maps import ClassMapPooling, build_class_map_classifier
 from radiograft.models.heads import attach_classifier, build_classifier, cast_to_policy

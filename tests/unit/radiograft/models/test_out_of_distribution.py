@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
 
-from radiograft.config.training import MapPooling
+from radiograft.config.network import MapPooling
 from radiograft.models import artifact
 from radiograft.models.class_maps import build_class_map_classifier
 from radiograft.models.heads import attach_classifier

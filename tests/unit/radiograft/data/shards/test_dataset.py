@@ -13,7 +13,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.config.augmentation import Augmentation
+from radiograft.config.preprocessing import Augmentation
 from radiograft.data.shards.dataset import Shards, write_shard
 from radiograft.data.shards.files import copy_records, write_description
 from radiograft.imaging.augment import augment, draw_parameters
