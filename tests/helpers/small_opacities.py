@@ -10,8 +10,9 @@ import pandas as pd
 
 from radiograft.config.preprocessing import Augmentation
 from radiograft.config.training import ATTENTION_GUIDED, FineTune
-from radiograft.data.shards.dataset import Shards, write_shard
+from radiograft.data.shards.dataset import Shards
 from radiograft.data.shards.files import write_description
+from radiograft.data.shards.records import write_shard
 from radiograft.models import artifact
 from radiograft.models.attention import shrink
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from radiograft.config.preprocessing import Augmentation
 from radiograft.data.catalog import BOX_COLUMNS
-from radiograft.data.shards.dataset import Shards, write_shard
+from radiograft.data.shards.dataset import Shards
 from radiograft.data.shards.files import write_description
+from radiograft.data.shards.records import write_shard
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from radiograft import storage
 from radiograft.registry import versions
+from radiograft.registry.deciding_metrics import deciding_metrics
 from radiograft.registry.model_registry_api import Json, ModelRegistryApi, RegistrationError
-from radiograft.registry.results import deciding_metrics, parse_results
+from radiograft.registry.results import parse_results
 from radiograft.utils import json_io
 
 AUTHOR = "radiograft"

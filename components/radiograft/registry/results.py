@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from radiograft.registry.analysis_types import (
     Calibration,
@@ -22,7 +22,6 @@ from radiograft.registry.analysis_types import (
     ViewComparison,
 )
 from radiograft.registry.result_types import Estimate, GateDecision, SplitMetrics, TargetSummary
-from radiograft.registry.target_metrics import deciding_target_metrics
 from radiograft.registry.training_types import (
     BackboneComparison,
     BranchComparison,
@@ -270,51 +269,3 @@ def _trial_of_version_1(row: Mapping[str, Any]) -> Trial:
         best_epoch=row["best_epoch"],
         metrics={"val_auroc": row["val_auroc"], "val_loss": row["val_loss"]},
     )
-
-
-class Accuracy(NamedTuple):
-    """An accuracy beside the accuracy of always predicting the majority class.
-
-    Attributes:
-        accuracy: of the class with the highest score if the classes are exclusive, else the mean over labels.
-        majority: of the majority class of training if the classes are exclusive, else the mean over labels.
-    """
-
-    accuracy: Estimate
-    majority: Estimate
-
-
-def split_accuracy(metrics: SplitMetrics) -> Accuracy:
-    """Returns the accuracy of a split, of exclusive classes as well as of independent labels."""
-    if "classes" in metrics:
-        return Accuracy(metrics["classes"]["accuracy"], metrics["classes"]["majority_accuracy"])
-    mean = metrics["mean"]
-    return Accuracy(mean["accuracy"], {"value": mean["majority_accuracy"], "low": None, "high": None})
-
-
-def deciding_metrics(results: EvaluationResults) -> dict[str, float]:
-    """Returns the metrics that decide about a version, under the names that KFP and the Model Registry show.
-
-    `auroc_test` with the limits of its 95% interval, `accuracy_test` and `majority_test` (the accuracy of always
-    predicting the majority class) are means over labels of the published strategy on test, 0 to 1. For exclusive
-    classes, the accuracies are those of the class with the highest score and of the majority class of training, and
-    there is `balanced_test`, the balanced accuracy. A metric that cannot be estimated is omitted. `gate_promoted` is
-    1.0 if the gate approved the version, else 0.0.
-
-    If the targets are numbers, `r2_test` with its limits takes the place of the AUROC, as a mean over targets. A single
-    target also has `mae_test`, and `median_test`, the error of always predicting the median of training, in its unit.
-    """
-    test = results["metrics"][results["published"]]["test"]
-    if "regression" in test:
-        return deciding_target_metrics(test["regression"], promoted=results["gate"]["promote"])
-    mean, (accuracy, majority) = test["mean"], split_accuracy(test)
-    metrics = {
-        "auroc_test": mean["auroc"]["value"],
-        "auroc_test_low": mean["auroc"]["low"],
-        "auroc_test_high": mean["auroc"]["high"],
-        "accuracy_test": accuracy["value"],
-        "majority_test": majority["value"],
-        "balanced_test": test["classes"]["balanced_accuracy"]["value"] if "classes" in test else None,
-        "gate_promoted": float(results["gate"]["promote"]),
-    }
-    return {name: value for name, value in metrics.items() if value is not None}

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from radiograft.registry.deciding_metrics import split_accuracy
 from radiograft.registry.result_types import ClassMetrics, Estimate, SplitMetrics
-from radiograft.registry.results import split_accuracy
 
 BRANCHES = {  # of an attention-guided network
     "global": "Global: the whole image",

@@ -8,7 +8,6 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,58 +21,10 @@ from radiograft.models.artifact import load_model
 from radiograft.models.covariates import parse_values
 from radiograft.models.spec import OOD_DISTANCE, OOD_FLAG, SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec
 from radiograft.registry import versions
+from radiograft.serving.predictions import Distance, Prediction, TargetValue, decide
 from radiograft.serving.training_images import TrainingImages
 
 VERSION_URI = re.compile(r"(?P<registry>.+)/(?P<model>[^/]+)/(?P<number>[1-9][0-9]*)/?")
-
-
-class Prediction(NamedTuple):
-    """The prediction of one label.
-
-    Attributes:
-        label: name of the label.
-        probability: 0 to 1.
-        threshold: from validation; None if validation could not choose one, and for exclusive classes.
-        positive: whether the probability reaches the threshold, None without one. Of exclusive classes, only that with
-            the highest probability is positive.
-    """
-
-    label: str
-    probability: float
-    threshold: float | None
-    positive: bool | None
-
-
-class TargetValue(NamedTuple):
-    """The predicted number of one target, in the unit of the training data."""
-
-    label: str
-    value: float
-
-
-def decide(spec: ModelSpec, probabilities: np.ndarray) -> list[Prediction]:
-    """Returns the prediction of each label from the probabilities of an image, float32 [labels]."""
-    values = dict(zip(spec.labels, map(float, probabilities), strict=True))
-    if spec.is_exclusive:
-        highest = max(values, key=lambda label: values[label])
-        return [Prediction(label, value, None, label == highest) for label, value in values.items()]
-    thresholds = spec.thresholds or {}
-    return [
-        Prediction(label, value, thresholds.get(label), value >= thresholds[label] if label in thresholds else None)
-        for label, value in values.items()
-    ]
-
-
-class Distance(NamedTuple):
-    """How far an image is from the training images.
-
-    Attributes:
-        ood_distance: Mahalanobis distance of its features.
-        is_out_of_distribution: whether the distance exceeds the threshold of the version.
-    """
-
-    ood_distance: float
-    is_out_of_distribution: bool
 
 
 class LoadedVersion:

@@ -12,7 +12,8 @@ import numpy as np
 from radiograft.data.sources.listing import SUFFIXES
 from radiograft.metrics.exact_intervals import proportion_interval
 from radiograft.registry.result_types import Estimate
-from radiograft.serving.loaded_version import Distance, LoadedVersion
+from radiograft.serving.loaded_version import LoadedVersion
+from radiograft.serving.predictions import Distance
 
 BATCH_SIZE = 32
 

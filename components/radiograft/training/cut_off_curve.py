@@ -16,6 +16,7 @@ from radiograft.models.feature_layers import named_layers
 from radiograft.registry.training_types import CURVE_TITLES, CurveMetric, curve_metric
 from radiograft.training import linear_probes
 from radiograft.training.feature_extraction import FeatureSet
+from radiograft.training.probe_solver import penalties_of
 from radiograft.training.tasks.base import R2, TrainingTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 
@@ -67,7 +68,7 @@ def compute_curve(
         by_penalty, channels = probe.predict(extraction.layer(layer, "validation")), len(probe.mean)
         values = [task.evaluate(truth["validation"], predicted)[metric] for predicted in by_penalty]
         best = int(np.argmax(values))
-        point = Point(layer=layer, channels=channels, penalty=linear_probes.penalties_of(activation)[best])
+        point = Point(layer=layer, channels=channels, penalty=penalties_of(activation)[best])
         point[curve_key(task)] = values[best]
         points.append(point)
         selected.append(by_penalty[best])

@@ -25,7 +25,7 @@ from radiograft.registry.training_types import CURVE_TITLES, curve_metric
 from radiograft.training import linear_probes
 from radiograft.training.cut_off_curve import DEFAULT_TASK, curve_key
 from radiograft.training.feature_extraction import ROWS_PER_CHUNK, FeatureSet
-from radiograft.training.linear_probes import penalties_of
+from radiograft.training.probe_solver import penalties_of
 from radiograft.training.tasks.base import TrainingTask
 
 log = logging.getLogger(__name__)

@@ -19,14 +19,11 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData
 from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
-from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, validation_loss
+from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, divergence_threshold, validation_loss
 from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.tensorboard_curves import TensorBoardCurves
 
 log = logging.getLogger(__name__)
-
-DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
-PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 
 
 class TrainObserver(Protocol):
@@ -86,7 +83,7 @@ def train(
     `checkpoints` hold an epoch of the same training, training resumes after it and gives the same result.
 
     Raises:
-        FloatingPointError: the loss is not finite or exceeds `TrainingLoop.divergence_threshold`.
+        FloatingPointError: the loss is not finite or exceeds `divergence_threshold`.
         ValueError: no label of the validation split has both classes.
     """
     loss = config.task.loss(data.truth, config.recipe)
@@ -153,22 +150,6 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         Moving statistics are averages themselves; `ema` does not average them once more.
         """
         return [*self.network.trainable_variables, *variables.moving_statistics(self.network)]
-
-    def divergence_threshold(self, worst: float) -> float:
-        """Returns the loss of a step above which training counts as divergent.
-
-        Without an L2 penalty the loss cannot exceed its largest value, so the threshold lies between the initial loss
-        and that value: nearly all labels are predicted wrong with certainty. With a penalty, weights that grow without
-        bound exceed it too.
-
-        Args:
-            worst: largest training loss of the same images. Balanced weights of rare labels, label smoothing and
-                unknown labels make it smaller for some batches. Therefore the plain validation loss before training
-                enters as a fraction of the plain largest loss.
-        """
-        task = self.config.task
-        start = max(self.initial["val_loss"], task.chance_loss) / task.max_loss
-        return worst * (start + DIVERGENCE_FRACTION * (1 - start)) + PENALTY_FACTOR * self.penalty
 
     def restore_or_validate(self) -> int:
         """Restores the latest checkpoint, or validates the untrained network; returns the number of finished epochs."""
@@ -239,7 +220,7 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         loss, worst = self._step_losses(batch, logs or {})
-        threshold = self.divergence_threshold(worst)
+        threshold = divergence_threshold(self.config.task, self.initial["val_loss"], worst, self.penalty)
         if not loss <= threshold:
             steps = [step for step in (batch - 1, batch) if step >= 0]
             image_ids = [image_id for step in steps for image_id in self.data.image_ids(self.epoch, step)]

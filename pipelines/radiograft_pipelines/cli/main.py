@@ -25,7 +25,7 @@ from radiograft_pipelines.cli.console import cli_errors, console, format_interva
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
-from radiograft_pipelines.cli.screening import screen
+from radiograft_pipelines.cli.predict import predict, screen
 from radiograft_pipelines.cli.search import search
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
@@ -39,6 +39,7 @@ def main() -> None:
     """Transfer learning for medical images on Kubeflow Pipelines. Research only, not for diagnosis."""
 
 
+models.add_command(predict)
 models.add_command(screen)
 main.add_command(models)
 main.add_command(evaluate)

@@ -182,7 +182,7 @@ def print_predictions(
     """Prints the predictions for one image.
 
     Args:
-        predictions: One `radiograft.serving.loaded_version.Prediction` per label.
+        predictions: One `radiograft.serving.predictions.Prediction` per label.
         heat_maps: Paths of the heat maps by label.
         predicted_class: Of exclusive classes, which are printed in the order of their probabilities.
     """
@@ -217,7 +217,7 @@ def print_values(path: Path, values: Sequence[Any], heat_maps: Mapping[str, Path
     """Prints the predicted numbers for one image.
 
     Args:
-        values: One `radiograft.serving.loaded_version.TargetValue` per target.
+        values: One `radiograft.serving.predictions.TargetValue` per target.
         heat_maps: Paths of the heat maps by target.
     """
     _print(Text(str(path), style="bold"))

@@ -21,8 +21,9 @@ from radiograft import storage
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import PIPELINES, RETRAINING, fill_form
 from radiograft.data import change_detection
+from radiograft.registry.deciding_metrics import split_accuracy
 from radiograft.registry.result_types import SplitMetrics
-from radiograft.registry.results import read_results, split_accuracy
+from radiograft.registry.results import read_results
 from radiograft.storage import checksums
 from radiograft_pipelines.cluster.package import COMPILED
 from radiograft_pipelines.local.object_store import embedded_store, environment

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,8 @@ import tensorflow as tf
 from radiograft.config.data import MULTILABEL, REGRESSION
 from radiograft.config.preprocessing import STRETCH, Augmentation
 from radiograft.data.catalog import label_column, with_classes
-from radiograft.data.shards.files import RECORDS_SUFFIX, atomic_write
+from radiograft.data.shards.files import RECORDS_SUFFIX
+from radiograft.data.shards.records import parse_fields
 from radiograft.imaging.augment import augment, draw_parameters
 from radiograft.imaging.geometry import GRAY, ImageInput, as_range
 from radiograft.imaging.views import FRONTAL, LATERAL
@@ -28,7 +28,6 @@ from radiograft.registry.results import DataSummary
 SHUFFLE_IMAGES = 4096
 READ_BUFFER = 2**20  # bytes, if files are read one after another
 SMALL_READ_BUFFER = 2**16  # bytes per file, if all files are read in parallel
-FIELDS = {name: tf.io.FixedLenFeature([], tf.string) for name in ("picture", "image_id")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +186,7 @@ class Shards:
             "augmentation": dataclasses.asdict(self.augmentation),
             "pictures": len(self.rows),
             **({} if self.roles == (FRONTAL,) else {"roles": self.roles}),
-            **{
-                f"further:{name}": hashlib.sha256(values.tobytes()).hexdigest() for name, values in self.further.items()
-            },
+            **{f"further:{name}": _digest(values) for name, values in self.further.items()},
         }
 
     @functools.cached_property
@@ -250,10 +247,7 @@ class Shards:
         return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
 
     def _parse(self, record: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        stored = LATERAL in self.roles and LATERAL in self.rows
-        lateral = {LATERAL: tf.io.FixedLenFeature([], tf.string)} if stored else {}
-        labels = {"labels": tf.io.FixedLenFeature([len(self.labels)], tf.float32)}
-        fields = tf.io.parse_single_example(record, FIELDS | labels | lateral)
+        fields = parse_fields(record, len(self.labels), has_lateral=LATERAL in self.roles and LATERAL in self.rows)
         images = tuple(self._image(fields, role) for role in self.roles)
         return images if len(images) > 1 else images[0], fields["image_id"], fields["labels"]
 
@@ -277,60 +271,3 @@ class Shards:
 
 def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()
-
-
-class Example(NamedTuple):
-    """What a record of a shard holds.
-
-    Attributes:
-        image: uint8 [size, size, channels].
-        image_id: ID of the image.
-        labels: float32 [labels].
-        lateral: the second image of a study, like `image`, or None if it is missing.
-        is_study: whether the record has a field for a second image.
-    """
-
-    image: np.ndarray
-    image_id: str
-    labels: np.ndarray
-    lateral: np.ndarray | None = None
-    is_study: bool = False
-
-
-def add_laterals(
-    examples: Iterable[Example], image_ids: Iterable[str], laterals: Iterable[np.ndarray | None]
-) -> Iterator[Example]:
-    """Yields the examples as studies.
-
-    Args:
-        examples: those of some of the rows, in their order.
-        image_ids: IDs of all rows.
-        laterals: the second image of each row, or None.
-    """
-    remaining = zip(image_ids, laterals, strict=True)
-    for example in examples:
-        lateral = next(image for image_id, image in remaining if image_id == example.image_id)
-        yield example._replace(lateral=lateral, is_study=True)
-    collections.deque(remaining, maxlen=0)  # laterals of rows at the end that are not stored are checked, too
-
-
-def write_shard(path: Path, examples: Iterable[Example | tuple[np.ndarray, str, np.ndarray]]) -> None:
-    """Writes a TFRecord file of examples atomically."""
-    with atomic_write(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
-        for example in examples:
-            writer.write(_serialize(Example(*example)))
-
-
-def _serialize(example: Example) -> bytes:
-    def feature(data: bytes) -> tf.train.Feature:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
-
-    features = {
-        "picture": feature(example.image.tobytes()),
-        "image_id": feature(example.image_id.encode()),
-        "labels": tf.train.Feature(float_list=tf.train.FloatList(value=example.labels)),
-    }
-    if example.is_study:
-        features["lateral"] = feature(b"" if example.lateral is None else example.lateral.tobytes())
-    record = tf.train.Example(features=tf.train.Features(feature=features))
-    return bytes(record.SerializeToString(deterministic=True))  # otherwise the order differs by process

@@ -1,7 +1,7 @@
 """Metrics of an evaluation for the KFP UI, which compares them between runs.
 
 KFP sorts metrics by name, shows ten a page, and "Compare runs" cuts long names. Names therefore have at most 20
-characters. The metrics that decide about a version (`registry.results.deciding_metrics`, and `version` of the publish
+characters. The metrics that decide about a version (`registry.deciding_metrics`, and `version` of the publish
 stage) come first. All others begin with `x_`. Together they are at most 20, so these are left out; metrics.json and the
 report have them: accuracy and average precision on validation, and all metrics of feature extraction except its AUROC
 on test.
@@ -18,8 +18,9 @@ import pandas as pd
 from radiograft.data.catalog import label_column, score_column
 from radiograft.evaluation.predictions import PUBLISHED
 from radiograft.metrics.multilabel import roc_curve
+from radiograft.registry.deciding_metrics import deciding_metrics
 from radiograft.registry.result_types import MeanMetrics
-from radiograft.registry.results import EvaluationResults, deciding_metrics
+from radiograft.registry.results import EvaluationResults
 
 FURTHER = "x_"  # sorts after `version`, which the publish stage adds
 

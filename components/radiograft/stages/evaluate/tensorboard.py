@@ -24,7 +24,8 @@ from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
 from radiograft.drift.reference import choose_rows
-from radiograft.registry.results import EvaluationResults, split_accuracy
+from radiograft.registry.deciding_metrics import split_accuracy
+from radiograft.registry.results import EvaluationResults
 from radiograft.reporting.agreement_plots import Points, scatter_pixels
 from radiograft.reporting.plots import confusion_pixels
 from radiograft.storage import checksums

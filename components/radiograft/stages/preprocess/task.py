@@ -23,8 +23,8 @@ from radiograft.data.image_loader import LoadedImage, decode_in_order, decode_ro
 from radiograft.data.quality.image_checks import check_image
 from radiograft.data.shards import files as shard_files
 from radiograft.data.shards import row_status
-from radiograft.data.shards.dataset import Example, add_laterals, write_shard
 from radiograft.data.shards.files import RECORDS_SUFFIX, Shard, layout_digest, plan_shards, shards_of_worker
+from radiograft.data.shards.records import Example, add_laterals, write_shard
 from radiograft.data.shards.row_status import RowStatus
 from radiograft.imaging.geometry import GRAY, ImageInput, without_borders
 from radiograft.stages.preprocess import merge

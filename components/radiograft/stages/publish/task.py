@@ -59,7 +59,7 @@ class PublishResult(NamedTuple):
         return "production" if self.promoted else "candidate"
 
     def log_to(self, metrics: Any) -> None:
-        """Logs to KFP's Metrics artifact, under names of `radiograft.registry.results.deciding_metrics`."""
+        """Logs to KFP's Metrics artifact, under names of `radiograft.registry.deciding_metrics`."""
         metrics.log_metric("version", self.version)
         metrics.log_metric("gate_promoted", int(self.promoted))
 

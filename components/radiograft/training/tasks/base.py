@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # stages that choose between finished trainings need no Tenso
 
     from radiograft.config.training import Recipe
 
-
+DIVERGENCE_FRACTION = 0.8  # of the way from the initial loss to the largest one
+PENALTY_FACTOR = 20.0  # times the L2 penalty before training
 OBJECTIVE = "val_objective"  # the training loss on validation, if it differs from the plain val_loss
 
 
@@ -102,3 +103,22 @@ class TrainingTask(Protocol):
 
     def format(self, metrics: Mapping[str, float]) -> str:
         """Returns the metrics as text for the log."""
+
+
+def divergence_threshold(task: TrainingTask, initial_loss: float, worst: float, penalty: float) -> float:
+    """Returns the loss of a step above which training counts as divergent.
+
+    Without an L2 penalty the loss cannot exceed its largest value, so the threshold lies between the initial loss and
+    that value: nearly all labels are predicted wrong with certainty. With a penalty, weights that grow without bound
+    exceed it too.
+
+    Args:
+        task: what is trained.
+        initial_loss: plain validation loss before training.
+        worst: largest training loss of the images of the step. Balanced weights of rare labels, label smoothing and
+            unknown labels make it smaller for some batches. Therefore `initial_loss` enters as a fraction of the plain
+            largest loss.
+        penalty: L2 penalty before training.
+    """
+    start = max(initial_loss, task.chance_loss) / task.max_loss
+    return worst * (start + DIVERGENCE_FRACTION * (1 - start)) + PENALTY_FACTOR * penalty

@@ -10,7 +10,8 @@ import pytest
 
 from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.metrics.multilabel import evaluate_predictions
-from radiograft.registry.results import deciding_metrics, parse_results, read_results, split_accuracy, write_results
+from radiograft.registry.deciding_metrics import deciding_metrics, split_accuracy
+from radiograft.registry.results import parse_results, read_results, write_results
 from tests.helpers.publish_inputs import METRICS
 from tests.helpers.samples import class_frame
 

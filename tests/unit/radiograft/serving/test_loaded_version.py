@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.models.spec import ModelSpec
-from radiograft.serving.loaded_version import LoadedVersion, Prediction, decide
+from radiograft.serving.loaded_version import LoadedVersion
+from radiograft.serving.predictions import Prediction, decide
 
 INDEPENDENT = ModelSpec(32, ("a", "b", "c"), "efficientnet_lite0", "none", "", "fine_tuning", thresholds={"a": 0.5})
 EXCLUSIVE = dataclasses.replace(INDEPENDENT, task="multiclass", thresholds=None)

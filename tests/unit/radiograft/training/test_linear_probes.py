@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from radiograft.training import linear_probes, stored_inputs
+from radiograft.training import linear_probes, probe_solver, stored_inputs
+from radiograft.training.probe_solver import PENALTIES
 
 WIDTHS = [3, 8, 5]
 CLOSE = 2e-3  # as probabilities
@@ -38,11 +39,11 @@ def reference(features: np.ndarray, truth: np.ndarray, penalty: float, held_out:
 
 def assert_agrees(features: np.ndarray, truth: np.ndarray, held_out: np.ndarray, widths: list[int]) -> None:
     predicted = linear_probes.fit_probes(features, truth, widths).predict(held_out)
-    assert predicted.shape == (len(widths), len(linear_probes.PENALTIES), len(held_out), truth.shape[1])
+    assert predicted.shape == (len(widths), len(PENALTIES), len(held_out), truth.shape[1])
     assert predicted.dtype == np.float32
     for layer, (end, width) in enumerate(zip(np.cumsum(widths), widths, strict=True)):
         part = slice(end - width, end)
-        for index, penalty in enumerate(linear_probes.PENALTIES):
+        for index, penalty in enumerate(PENALTIES):
             for label in range(truth.shape[1]):
                 expected = reference(features[:, part], truth[:, label], penalty, held_out[:, part])
                 np.testing.assert_allclose(predicted[layer, index, :, label], expected, atol=CLOSE)
@@ -112,7 +113,7 @@ class TestExclusiveClasses:
         np.testing.assert_allclose(predicted.sum(axis=-1), 1.0, rtol=1e-5)
         for layer, (end, width) in enumerate(zip(np.cumsum(WIDTHS), WIDTHS, strict=True)):
             part = slice(end - width, end)
-            for index, penalty in enumerate(linear_probes.PENALTIES):
+            for index, penalty in enumerate(PENALTIES):
                 expected = self.expected(features[:, part], truth, penalty, held_out[:, part])
                 np.testing.assert_allclose(predicted[layer, index], expected, atol=CLOSE)
         assert caplog.text == ""
@@ -228,7 +229,7 @@ def test_fit_probe_of_more_rows_than_fit_into_memory_equals_the_fit_in_memory(
     if activation == "sigmoid":
         truth[:150, 2] = np.nan
     whole = linear_probes.fit_probe(features, truth, activation).predict(features)
-    for module in (linear_probes, stored_inputs):
+    for module in (linear_probes, probe_solver, stored_inputs):
         monkeypatch.setattr(module, "ROWS_IN_MEMORY", 64)
     in_parts = linear_probes.fit_probe(features, truth, activation).predict(features)
     assert whole.std() > 0.05

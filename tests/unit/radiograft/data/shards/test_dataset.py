@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiograft.config.preprocessing import Augmentation
-from radiograft.data.shards.dataset import Shards, write_shard
+from radiograft.data.shards.dataset import Shards
 from radiograft.data.shards.files import copy_records, write_description
+from radiograft.data.shards.records import write_shard
 from radiograft.imaging.augment import augment, draw_parameters
 from radiograft.imaging.geometry import ImageInput
 

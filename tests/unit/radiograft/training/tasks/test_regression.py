@@ -16,7 +16,7 @@ from sklearn.metrics import r2_score
 from radiograft.config.training import Recipe
 from radiograft.models.heads import attach_classifier, build_classifier, cast_to_policy
 from radiograft.models.spec import ModelSpec, TargetScale
-from radiograft.training import linear_probes
+from radiograft.training import linear_probes, probe_solver
 from radiograft.training.cut_off_curve import compute_curve
 from radiograft.training.feature_extraction import FeatureSet
 from radiograft.training.history import History
@@ -132,7 +132,7 @@ def test_fit_probes_of_numbers_match_scikit_learns_ridge() -> None:
     truth[:20, 1] = NAN
     found = linear_probes.fit_probes(features, truth, [8], "linear").predict(features)[0]
     standardized = (features - features.mean(axis=0)) / features.std(axis=0)
-    for place, penalty in enumerate(linear_probes.RIDGE_PENALTIES):
+    for place, penalty in enumerate(probe_solver.RIDGE_PENALTIES):
         for target, known in ((0, slice(None)), (1, slice(20, None))):
             rows = len(standardized[known])
             expected = Ridge(penalty * rows).fit(standardized[known], truth[known, target]).predict(standardized)
