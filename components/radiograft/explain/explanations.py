@@ -11,6 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.backbones import get_backbone
+from radiograft.config import Evaluate
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.explain.class_errors import MAX_LISTED, ErrorPair, PairFigures, draw_errors, find_errors
@@ -68,9 +69,7 @@ def explain_predictions(
     data: Shards,
     test: pd.DataFrame,
     thresholds: Mapping[str, float],
-    samples: int,
-    seed: int,
-    masks: str = "",
+    settings: Evaluate,
 ) -> Explanations:
     """Computes heat maps of the published model for all images with boxes and for a few others.
 
@@ -78,9 +77,7 @@ def explain_predictions(
         model: the model, built in the scope of `strategy`.
         test: its predictions on test in stored order.
         thresholds: label -> threshold.
-        samples: number of patient resamples for each interval.
-        seed: seed of the resampling and of the random control.
-        masks: the setting `evaluate_masks`.
+        settings: number of resamples of the patients, their seed, and `evaluate_masks`.
 
     Raises:
         ValueError: as `score_masks`.
@@ -91,13 +88,14 @@ def explain_predictions(
         return Explanations(data.labels, figures, None, truth=known_truth(test, data.labels))
     decisions = decide_labels(test, data.labels, thresholds, exclusive=spec.is_exclusive)
     figures = draw_gallery(data, "test", test, decisions, heat_maps)
-    localization = localize(data, heat_maps, samples, seed)
+    intervals = settings.evaluate_bootstrap_samples, settings.train_seed
+    localization, masks = localize(data, heat_maps, *intervals), settings.evaluate_masks
     explanations = Explanations(
         data.labels,
         figures,
         localization,
         has_class_map=bool(spec.tensors.class_map),
-        mask_share=score_masks(data, masks, heat_maps, samples, seed) if masks else None,
+        mask_share=score_masks(data, masks, heat_maps, *intervals) if masks else None,
     )
     if not spec.is_exclusive:
         return explanations

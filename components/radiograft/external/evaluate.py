@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec
 from radiograft.registry import production
 from radiograft.registry.analysis_types import Calibration
-from radiograft.registry.external_results import SCHEMA_VERSION, ExternalResults
+from radiograft.registry.external_results import SCHEMA_VERSION, ExternalResults, Robustness
 from radiograft.registry.results import EvaluationResults, read_results
 from radiograft.training import devices
 from radiograft.utils import json_io
@@ -195,11 +196,7 @@ def _compute_results(
         "subgroups": subgroups.evaluate_subgroups(evaluated, settings),
         "shortcuts": found_shortcuts,
         "confounders": found_confounders,
-        "robustness": measure_robustness(
-            request.corruption_set, predicted.predictions, predicted.corrupted, estimable, samples, seed
-        )
-        if predicted.corrupted and estimable
-        else None,
+        "robustness": _measure_robustness(request, predicted, estimable),
         "excluded": summarize_exclusions(pd.concat([archive.excluded, predicted.excluded])),  # type: ignore[typeddict-item]
         "warnings": [
             *_warnings(request, version, archive, predicted),
@@ -207,6 +204,17 @@ def _compute_results(
             *confounders.confounder_warnings(found_confounders, "the external set"),
         ],
     }
+
+
+def _measure_robustness(
+    request: ExternalRequest, predicted: ArchivePredictions, estimable: Sequence[str]
+) -> Robustness | None:
+    if not predicted.corrupted or not estimable:
+        return None
+    samples, seed = request.evaluate.evaluate_bootstrap_samples, request.evaluate.train_seed
+    return measure_robustness(
+        request.corruption_set, predicted.predictions, predicted.corrupted, estimable, samples, seed
+    )
 
 
 def _calibrate(version: _Version, predicted: ArchivePredictions, estimable: list[str]) -> Calibration:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.imaging.decode import decode
+from radiograft.imaging.geometry import ImageInput
 from radiograft.models import class_maps  # noqa: F401  registers its layer
 from radiograft.models.covariates import MAX_DEVIATIONS, Covariate, input_shape
 from radiograft.models.feature_layers import pooled_features
@@ -92,7 +93,7 @@ def export_saved_model(
     - `samples`, if the network has further inputs, takes `image_bytes` and their raw values; in the other two they are
       missing.
     """
-    image, *further = spec.inputs.values()
+    _, *further = spec.inputs.values()
     answer = _answering(model, spec, distribution)
 
     def predict(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -104,29 +105,11 @@ def export_saved_model(
     def answered(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(traced(*tensors))
 
-    def decode_files(image_bytes: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            lambda content: decode(content, spec.image_input),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
-        )
-
-    def decode_laterals(lateral_bytes: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            lambda content: tf.cond(
-                tf.strings.length(content) > 0,
-                lambda: decode(content, spec.image_input),
-                lambda: tf.zeros(image.shape[1:], tf.uint8),
-            ),
-            lateral_bytes,
-            fn_output_signature=tf.TensorSpec(image.shape[1:], tf.uint8),
-        )
-
     def missing(images: tf.Tensor) -> list[tf.Tensor]:
         return [tf.zeros([tf.shape(images)[0], *info.shape[1:]], info.dtype) for info in further]
 
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = decode_files(image_bytes)
+        images = _decode_files(image_bytes, spec.image_input)
         return answered(images, *missing(images))
 
     def serve_images(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -135,7 +118,8 @@ def export_saved_model(
     def serve_samples(image_bytes: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
         lateral, raw = values[: spec.lateral], values[spec.lateral :]
         patient = [encode_tensors(spec.covariates, raw)] if spec.covariates else []
-        return answered(decode_files(image_bytes), *map(decode_laterals, lateral), *patient)
+        laterals = [_decode_laterals(files, spec.image_input) for files in lateral]
+        return answered(_decode_files(image_bytes, spec.image_input), *laterals, *patient)
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
@@ -145,6 +129,24 @@ def export_saved_model(
         for name, tensors in spec.signatures.items()
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _decode_files(contents: tf.Tensor, target: ImageInput) -> tf.Tensor:
+    """Decodes encoded image files, string [n], to uint8 [n, size, size, channels]."""
+    output = tf.TensorSpec([target.size, target.size, target.channels], tf.uint8)
+    return tf.map_fn(lambda content: decode(content, target), contents, fn_output_signature=output)
+
+
+def _decode_laterals(contents: tf.Tensor, target: ImageInput) -> tf.Tensor:
+    """Decodes image files as `_decode_files`; a missing one, which is empty, gives zeros."""
+    shape = [target.size, target.size, target.channels]
+    return tf.map_fn(
+        lambda content: tf.cond(
+            tf.strings.length(content) > 0, lambda: decode(content, target), lambda: tf.zeros(shape, tf.uint8)
+        ),
+        contents,
+        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
+    )
 
 
 def _answering(

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from radiograft.backbones.spec import Normalization
-from radiograft.config import Preprocess
 from radiograft.config.base import AUTO
 from radiograft.config.data import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from radiograft.config.network import AVERAGE, POOLINGS
-from radiograft.config.preprocessing import STRETCH
+from radiograft.config.preprocessing import STRETCH, Preprocess
 from radiograft.config.training import ATTENTION_GUIDED, GLOBAL
 from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
 from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_from_json, input_shape

@@ -22,6 +22,7 @@ from radiograft.data.studies import check_laterals
 from radiograft.models import artifact
 from radiograft.models.backbone import read_normalization
 from radiograft.models.class_maps import CLASS_MAP
+from radiograft.models.covariates import Covariate
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 from radiograft.training import devices
@@ -51,33 +52,59 @@ def run(
     started = time.monotonic()
     devices.make_reproducible(settings.train_seed)
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
-    data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
+    strategy = devices.distribution_strategy()
+    data, covariates = _read_data(shards_folder, settings)
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
-    covariates = fit_covariates(data, settings.patient_data())
-    data = with_patient_data(data, covariates)
-    has_lateral = settings.model_views == FRONTAL_LATERAL
-    if has_lateral:
-        check_laterals(data.rows)
+    is_compared = bool(covariates) and data.task != REGRESSION  # with the image alone, by AUROC
     with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
         extraction = extract_all_features(settings, data, strategy, features, Path(scratch), checkpoints)
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
-        backbone, cut_off = extraction.backbone, settings.model_cut_off
-        backbone_spec = get_backbone(settings.model_backbone)
-        layers = choose_feature_layers(
-            settings.model_feature_layer, points, lambda name: is_fine_tunable(backbone, backbone_spec, name, cut_off)
-        )
+        layers = _choose_layers(settings, extraction, points)
         network, head, history = fit_classifier(
             settings, extraction, layers, data, strategy, logs / "feature_extraction", checkpoints
         )
-        is_compared = bool(covariates) and data.task != REGRESSION  # by AUROC
         if is_compared:
-            without = dataclasses.replace(data, further={})
+            images = dataclasses.replace(data, further={})
             alone, _, _ = fit_classifier(
-                settings, extraction, layers, without, strategy, logs / IMAGE_ALONE, checkpoints
+                settings, extraction, layers, images, strategy, logs / IMAGE_ALONE, checkpoints
             )
         if settings.model_random_baseline:
             _random_baseline(settings, layers, data, strategy, features, logs, Path(scratch), checkpoints)
-    spec = ModelSpec(
+    artifact.save_model(model, network, _model_spec(settings, data, extraction, head, covariates), history.to_json())
+    if is_compared:
+        (model / IMAGE_ALONE).mkdir(exist_ok=True)
+        alone.save(model / IMAGE_ALONE / "model.keras")
+    record_settings(model, settings, shards_folder)
+    if settings.backbones_to_compare():
+        comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def _read_data(folder: Path, settings: ExtractFeatures) -> tuple[Shards, tuple[Covariate, ...]]:
+    """Returns the shards, with the patient data that the network reads, and the encodings of the latter."""
+    data = Shards.read(folder)
+    covariates = fit_covariates(data, settings.patient_data())
+    if settings.model_views == FRONTAL_LATERAL:
+        check_laterals(data.rows)
+    return with_patient_data(data, covariates), covariates
+
+
+def _choose_layers(settings: ExtractFeatures, extraction: FeatureSet, points: Sequence[Point]) -> list[str]:
+    """Returns the layers whose features the classifier reads."""
+    backbone, cut_off = extraction.backbone, settings.model_cut_off
+    spec = get_backbone(settings.model_backbone)
+    return choose_feature_layers(
+        settings.model_feature_layer, points, lambda name: is_fine_tunable(backbone, spec, name, cut_off)
+    )
+
+
+def _model_spec(
+    settings: ExtractFeatures,
+    data: Shards,
+    extraction: FeatureSet,
+    head: tuple[str, ...],
+    covariates: tuple[Covariate, ...],
+) -> ModelSpec:
+    return ModelSpec(
         image_size=data.image_size,
         labels=data.labels,
         backbone=settings.model_backbone,
@@ -95,15 +122,8 @@ def run(
         normalization=read_normalization(extraction.backbone),
         covariates=covariates,
         scales=target_scales(data),
-        lateral=has_lateral,
+        lateral=settings.model_views == FRONTAL_LATERAL,
     )
-    artifact.save_model(model, network, spec, history.to_json())
-    if is_compared:  # the baseline that the evaluation compares with
-        (model / IMAGE_ALONE).mkdir(exist_ok=True)
-        alone.save(model / IMAGE_ALONE / "model.keras")
-    record_settings(model, settings, shards_folder)
-    if settings.backbones_to_compare():
-        comparison.write_cost(model, time.monotonic() - started, network.count_params())
 
 
 def _tensor_names(settings: ExtractFeatures, head: Sequence[str]) -> TensorNames:

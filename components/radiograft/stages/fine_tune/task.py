@@ -29,6 +29,7 @@ from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_config, fine_tune_each
 from radiograft.training.tasks.registry import get_task
+from radiograft.training.trainer import TrainConfig
 
 
 def run(
@@ -58,16 +59,13 @@ def run(
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)
         context = SearchContext(settings, data, config, strategy, checkpoints)
-        guided = settings.model_branches == ATTENTION_GUIDED
-        copies = attention.copy_branches(network, settings.train_crop_control) if guided else []
+        is_guided = settings.model_branches == ATTENTION_GUIDED
+        copies = attention.copy_branches(network, settings.train_crop_control) if is_guided else []
         history, trials = fine_tune_each(network, cut_offs, context)
         cut_off = str(search_results.best_trial(trials, config.task.monitor)["overrides"]["model_cut_off"])
         spec = dataclasses.replace(spec, cut_off=cut_off, strategy="fine_tuning", branches=settings.model_branches)
-        if guided:
-            classifier = ExtractFeatures.of(read_settings(start))  # the fusion classifier is a new one too
-            head = dataclasses.replace(
-                config, learning_rate=classifier.train_feature_learning_rate, epochs=classifier.train_feature_epochs
-            )
+        if is_guided:
+            head = _fusion_config(config, start)
             branches = attention.train_branches(network, history, copies, spec, context, head)
             network = branches.network
             artifact.save_branches(model, branches.comparison, branches.stages)
@@ -83,6 +81,14 @@ def run(
         scores = Predictor(network, strategy).predict(data.inputs("validation", settings.train_batch_size))
         np.save(model / comparison.SCORES, scores)
         comparison.write_cost(model, time.monotonic() - started, network.count_params())
+
+
+def _fusion_config(config: TrainConfig, start: Path) -> TrainConfig:
+    """Returns how the fusion classifier is trained: as that of feature extraction, since it is a new one too."""
+    settings = ExtractFeatures.of(read_settings(start))
+    return dataclasses.replace(
+        config, learning_rate=settings.train_feature_learning_rate, epochs=settings.train_feature_epochs
+    )
 
 
 def _fit_distribution(

@@ -35,6 +35,7 @@ from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
 from radiograft.metrics.patient_data import check_disguised_labels
 from radiograft.models.covariates import Covariate
+from radiograft.registry.results import ReaderAgreement
 from radiograft.storage.pseudonyms import redact_names
 
 log = logging.getLogger(__name__)
@@ -130,24 +131,7 @@ def build_catalog(settings: Ingest) -> Catalog:
         labels=labels,
         excluded=data_filter.excluded(),
         source=source.uri,
-        notes=(
-            *source.notes,
-            *row_checks.view_notes(
-                source.rows["view"], settings.table_layout().views, named=has_public_views(settings)
-            ),
-            *readers.agreement_notes(agreement, settings.data_readers),
-            *row_checks.duplicate_notes(rows),
-            *readers.soft_notes(source, labels if list(classes) else ()),
-            *_box_notes(settings.data_box_training_fraction),
-            *row_checks.label_notes(classes, labels),
-            *row_checks.single_patient_notes(rows, labels if list(classes) else ()),
-            *tasks.exclusive_pair_notes(choice.task, labels),
-            *contained_notes(
-                classes,
-                [label for label in labels if label in classes],
-                named=not settings.deidentifies(),
-            ),
-        ),
+        notes=_notes(source, agreement, rows, classes, choice.task, settings),
         readers=tuple(agreement),
         boxes=source.boxes,
         quarantine=data_filter.quarantine(),
@@ -155,6 +139,31 @@ def build_catalog(settings: Ingest) -> Catalog:
         files=source.files,
         task=choice.task,
         task_reason=choice.reason,
+    )
+
+
+def _notes(
+    source: Source,
+    agreement: Sequence[ReaderAgreement],
+    rows: pd.DataFrame,
+    classes: pd.DataFrame,
+    task: str,
+    settings: Ingest,
+) -> tuple[str, ...]:
+    """Returns the notes of the data report."""
+    labels = settings.findings()
+    of_classes = labels if list(classes) else ()
+    return (
+        *source.notes,
+        *row_checks.view_notes(source.rows["view"], settings.table_layout().views, named=has_public_views(settings)),
+        *readers.agreement_notes(agreement, settings.data_readers),
+        *row_checks.duplicate_notes(rows),
+        *readers.soft_notes(source, of_classes),
+        *_box_notes(settings.data_box_training_fraction),
+        *row_checks.label_notes(classes, labels),
+        *row_checks.single_patient_notes(rows, of_classes),
+        *tasks.exclusive_pair_notes(task, labels),
+        *contained_notes(classes, [label for label in labels if label in classes], named=not settings.deidentifies()),
     )
 
 
