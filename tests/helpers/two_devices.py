@@ -141,18 +141,24 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
     return {**result, "weights": sample, "predictions": predictions.tolist()}
 
 
+def cached(
+    prefix: keras.Model, data: Shards, strategy: tf.distribute.Strategy, folder: Path, views: int = 2
+) -> TrainingData:
+    """Returns the outputs of a network as training data: augmented views of the training images, and validation."""
+    predictor = Predictor(prefix, strategy)
+    training, validation = (
+        cache_activations(predictor, data, part, views=count, batch_size=BATCH, seed=0, folder=folder / part)
+        for part, count in (("train", views), ("validation", 0))
+    )
+    return data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+
+
 def on_activations(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Trains on cached activations of a small network with two branches, one of them frozen."""
     with strategy.scope():
         cut = split_model(branched(data.image_size, data.image_input.channels, len(data.labels)), "tuned")
         cut.prefix.trainable = False
-        prefix = Predictor(cut.prefix, strategy)
-        training, validation = (
-            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
-            for part, views in (("train", 2), ("validation", 0))
-        )
-        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
-        return trained(cut.suffix, training_data, strategy, folder, FULL)
+        return trained(cut.suffix, cached(cut.prefix, data, strategy, folder), strategy, folder, FULL)
 
 
 def batch_norm(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
@@ -161,13 +167,7 @@ def batch_norm(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
         network = normalized(data.image_size, data.image_input.channels, len(data.labels))
         unfreeze_from(network, "tuned", batch_norm="train")
         cut = split_model(network, "tuned")
-        prefix = Predictor(cut.prefix, strategy)
-        training, validation = (
-            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
-            for part, views in (("train", 2), ("validation", 0))
-        )
-        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
-        result = trained(cut.suffix, training_data, strategy, folder, PLAIN)
+        result = trained(cut.suffix, cached(cut.prefix, data, strategy, folder), strategy, folder, PLAIN)
     statistics = {name: network.get_layer(name).get_weights()[2:] for name in ("frozen_bn", "tuned_bn")}
     return result | {name: [values.tolist() for values in pair] for name, pair in statistics.items()}
 
@@ -191,13 +191,7 @@ def on_joined_features(strategy: tf.distribute.Strategy, folder: Path, data: Sha
         model = attach_classifier(features, head)
         unfreeze_from(model, "block3a_project_conv")
         cut = split_model(model, "block3a_project_conv")
-        prefix = Predictor(cut.prefix, strategy)
-        training, validation = (
-            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
-            for part, views in (("train", 2), ("validation", 0))
-        )
-        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
-        return trained(cut.suffix, training_data, strategy, folder, FULL)
+        return trained(cut.suffix, cached(cut.prefix, data, strategy, folder), strategy, folder, FULL)
 
 
 def dual_view(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
@@ -207,13 +201,7 @@ def dual_view(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> d
         model = dual_network(data)
         unfreeze_from(model, "conv")
         cut = split_model(model, "conv")
-        prefix = Predictor(cut.prefix, strategy)
-        training, validation = (
-            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
-            for part, views in (("train", 2), ("validation", 0))
-        )
-        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
-        return trained(cut.suffix, training_data, strategy, folder, FULL)
+        return trained(cut.suffix, cached(cut.prefix, data, strategy, folder), strategy, folder, FULL)
 
 
 def on_patient_data(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
@@ -223,13 +211,7 @@ def on_patient_data(strategy: tf.distribute.Strategy, folder: Path, data: Shards
         model = network_for(data, dropout=0.0)  # each device would drop other values
         unfreeze_from(model, "conv")
         cut = split_model(model, "conv")
-        prefix = Predictor(cut.prefix, strategy)
-        training, validation = (
-            cache_activations(prefix, data, part, views=views, batch_size=BATCH, seed=0, folder=folder / part)
-            for part, views in (("train", 2), ("validation", 0))
-        )
-        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
-        return trained(cut.suffix, training_data, strategy, folder, FULL)
+        return trained(cut.suffix, cached(cut.prefix, data, strategy, folder), strategy, folder, FULL)
 
 
 def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
@@ -243,12 +225,7 @@ def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -
             shape, len(data.labels), MapPooling("lse_lba", 2.0), dense_units=4, dropout=0.0, l2=0.01, seed=0
         )
         model = attach_classifier(keras.Model(image, last, name="small_features"), head)
-        prefix = Predictor(keras.Model(image, last), strategy)
-        training, validation = (
-            cache_activations(prefix, data, part, views=0, batch_size=BATCH, seed=0, folder=folder / part)
-            for part in ("train", "validation")
-        )
-        training_data = data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
+        training_data = cached(keras.Model(image, last), data, strategy, folder, views=0)
         result = trained(keras.Model(last, model.output), training_data, strategy, folder, FULL)
     names = TensorNames(pooling="classifier_dense", class_map="class_map")
     maps = HeatMaps(model, strategy, names).stream(data.chosen("test", range(7)).batch(3), 1)

@@ -89,11 +89,10 @@ def decide_promotion(
     floor = policy.min_auroc.mean
     required = [label in compared and (floor is not None or label in policy.min_auroc.by_label) for label in estimable]
     mean = _compare_means(aurocs, terms, same, required) if any(required) else None
-    lacks_mean = floor is not None and mean is None
     checks = [*_make_checks(compared, champion, policy), *_make_mean_checks(mean, champion, policy)]
     objections = [
         *_explain_missing(compared, champion, estimable, policy),
-        *(["no label has a confidence interval of its AUROC, so the mean has none"] if lacks_mean else []),
+        *([MEAN_MISSING] if floor is not None and mean is None else []),
         *describe_worst([check for check in checks if not check.passed]),
     ]
     decision: GateDecision = {

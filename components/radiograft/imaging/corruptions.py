@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -103,17 +103,6 @@ def corrupt(image: np.ndarray, corruption: str, parameter: float, key: str, seed
     digest = hashlib.sha256(f"{seed}/{corruption}/{key}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:16], "big"))
     return _FUNCTIONS[corruption](image, parameter, generator)
-
-
-def corruption_names(corruption_set: str) -> Sequence[str]:
-    """Returns the names of the corruptions of a set.
-
-    Raises:
-        ValueError: the set is unknown.
-    """
-    if corruption_set not in CORRUPTIONS:
-        raise ValueError(f"corruptions must be one of {', '.join(CORRUPTIONS)}, got {corruption_set!r}")
-    return tuple(CORRUPTIONS[corruption_set])
 
 
 def _to_pillow(image: np.ndarray) -> Image.Image:

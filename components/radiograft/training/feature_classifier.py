@@ -117,20 +117,21 @@ def fit_classifier(
     """
     network, trained, head = _build_network(settings, extraction, layers, data)
     task = get_task(data.task, data.labels, target_scales(data))
-    activations = [
+    training, validation = (
         extraction.last_map(split, data) if extraction.maps else extraction.of(layers, split, data)
         for split in FITTED_SPLITS
-    ]
+    )
     if settings.train_box_weight:
         task = BoxTask(task, len(data.labels), settings.train_box_weight)
         trained, positions = with_class_map(trained), network.get_layer(CLASS_MAP).output.shape[1:3]
-        activations = [
-            with_boxes(part, data, split, positions) for part, split in zip(activations, FITTED_SPLITS, strict=True)
-        ]
+        training, validation = (
+            with_boxes(activations, data, split, positions)
+            for activations, split in zip((training, validation), FITTED_SPLITS, strict=True)
+        )
     config = _train_config(settings, task, head, logs, observer)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
-    training_data = data_from_activations(*activations, settings.train_batch_size, seed, replicas)
+    training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
     return network, head, history
 

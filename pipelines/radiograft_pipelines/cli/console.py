@@ -7,7 +7,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +15,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from radiograft.utils.text import escape_control_characters
+
+Command = Callable[..., None]
 
 
 class SafeConsole(Console):
@@ -29,6 +31,17 @@ console = SafeConsole(file=sys.stdout, soft_wrap=True)  # the real stdout, which
 out_option = click.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
 )
+
+
+def report_option(default: str, content: str) -> Callable[[Command], Command]:
+    """Adds the option for a report, which is a `content` and has its results beside it."""
+    return click.option(
+        "--report",
+        default=default,
+        show_default=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=f"{content}. The results are also written beside it as .json.",
+    )
 
 
 @contextlib.contextmanager

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from radiograft.config import Ingest, RegistrySettings
+from radiograft.config import Ingest
 from radiograft.registry import versions as registry
-from radiograft_pipelines.cli.console import cli_errors, console, format_metric, import_tensorflow, out_option
-from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, RegistryRef, open_registry
+from radiograft_pipelines.cli.console import (
+    cli_errors,
+    console,
+    format_metric,
+    import_tensorflow,
+    out_option,
+    report_option,
+)
+from radiograft_pipelines.cli.models import DISCLAIMER, RegistryRef, model_option, open_registry, registry_option
 
 if TYPE_CHECKING:
     from radiograft.drift.monitor import DriftRun
@@ -31,9 +38,7 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
     help="The new images, as data_source in a run. Labels are not needed: folders and dicom take any folder of images, "
     "and a table needs no label columns. The other formats need all their files.",
 )
-@click.option(
-    "--model", "name", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model."
-)
+@model_option
 @click.option("--version", "number", required=True, type=int, help="Number of the version to compare with.")
 @click.option(
     "--format",
@@ -44,16 +49,12 @@ FORMAT, TABLE = (Ingest.__dataclass_fields__[name] for name in ("data_format", "
     help="As data_format in a run.",
 )
 @click.option("--table", default=TABLE.default, show_default=True, help="As data_table in a run.")
-@click.option("--registry", "uri", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
-@click.option(
-    "--report",
-    default="drift.html",
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="HTML page with the plots. The results are also written beside it as .json.",
-)
+@registry_option
+@report_option("drift.html", "HTML page with the plots")
 @out_option
-def drift(source: str, number: int, data_format: str, table: str, uri: str, name: str, report: Path, out: Path) -> None:
+def drift(
+    source: str, number: int, data_format: str, table: str, uri: str, model: str, report: Path, out: Path
+) -> None:
     """Compares new images with the data of a version.
 
     Exit code 0: no shift detected. Exit code 3: shift detected. Exit code 4: nothing could be compared, because no
@@ -61,9 +62,9 @@ def drift(source: str, number: int, data_format: str, table: str, uri: str, name
     """
     if report.with_suffix(".json") == report:
         raise click.BadParameter(f"--report must not end in .json, where the results are written, got {report}")
-    with cli_errors(), open_registry(uri, name, out) as ref:
+    with cli_errors(), open_registry(uri, model, out) as ref:
         result = _compare(ref, number, data_format, source, table)
-        _write_report(result, report, name, number, source)
+        _write_report(result, report, model, number, source)
     outcome = _print_result(result)
     click.echo(f"{report}, {report.with_suffix('.json')}\n{DISCLAIMER}")
     sys.exit(_exit_code(outcome))
@@ -97,7 +98,7 @@ def _notes(result: DriftRun) -> list[str]:
     return [*notes, *new.notes]
 
 
-def _write_report(result: DriftRun, report: Path, name: str, number: int, source: str) -> None:
+def _write_report(result: DriftRun, report: Path, model: str, number: int, source: str) -> None:
     from radiograft.drift.comparison import drift_outcome
     from radiograft.drift.evaluation_drift import drift_plots, drift_section, render_drift_page
 
@@ -105,10 +106,10 @@ def _write_report(result: DriftRun, report: Path, name: str, number: int, source
     notes, drift = _notes(result), result.comparison.drift
     plots = drift_plots(result.comparison, result.reference, result.new.sample)
     section = drift_section(drift, plots, f"data of version {number}", "new images")
-    page = render_drift_page(section, title=f"{name} version {number}", source=source, created=created, notes=notes)
+    page = render_drift_page(section, title=f"{model} version {number}", source=source, created=created, notes=notes)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(page, encoding="utf-8")
-    record = {"model": name, "version": number, "source": source, "created": created, "notes": notes}
+    record = {"model": model, "version": number, "source": source, "created": created, "notes": notes}
     text = json.dumps({**record, "outcome": drift_outcome(drift), "drift": drift}, indent=2, allow_nan=False)
     report.with_suffix(".json").write_text(text, encoding="utf-8")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Column, Table
 
-from radiograft.config import Evaluate, Ingest, RegistrySettings
+from radiograft.config import Evaluate, Ingest
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import apply_overrides, load_settings_file
 from radiograft.imaging.corruptions import CORRUPTIONS
@@ -20,8 +20,15 @@ from radiograft.registry import external
 from radiograft.registry import versions as registry
 from radiograft.registry.external_results import ExternalResults
 from radiograft.utils.text import check_record_name
-from radiograft_pipelines.cli.console import cli_errors, console, format_interval, import_tensorflow, out_option
-from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, RegistryRef, open_registry
+from radiograft_pipelines.cli.console import (
+    cli_errors,
+    console,
+    format_interval,
+    import_tensorflow,
+    out_option,
+    report_option,
+)
+from radiograft_pipelines.cli.models import DISCLAIMER, RegistryRef, model_option, open_registry, registry_option
 from radiograft_pipelines.settings import absolute_uri
 
 if TYPE_CHECKING:
@@ -34,9 +41,7 @@ FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "evaluate
 
 @click.command()
 @click.option("--source", required=True, help="The other archive, as data_source in a run.")
-@click.option(
-    "--model", "model", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model."
-)
+@model_option
 @click.option("--version", "number", required=True, type=int, help="Number of the version to evaluate.")
 @click.option(
     "--format",
@@ -62,14 +67,8 @@ FROM_VERSION = ("evaluate_bootstrap_samples", "evaluate_min_patients", "evaluate
     help="Also measure the robustness to the corruptions that MedMNIST-C defines for this dataset.",
 )
 @click.option("--record/--no-record", default=True, show_default=True, help="Record the result beside the version.")
-@click.option("--registry", "uri", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
-@click.option(
-    "--report",
-    default="external.html",
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="HTML page. The results are also written beside it as .json.",
-)
+@registry_option
+@report_option("external.html", "HTML page")
 @out_option
 def evaluate(
     model: str,

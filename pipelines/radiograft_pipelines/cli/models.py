@@ -27,6 +27,13 @@ from radiograft_pipelines.settings import absolute_uri
 EMBEDDED_REGISTRY = f"gs://{storage.EMBEDDED_BUCKET}/registry"
 DISCLAIMER = "Research only. Not for diagnosis."
 
+registry_option = click.option(
+    "--registry", "uri", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix."
+)
+model_option = click.option(
+    "--model", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model."
+)
+
 
 class RegistryRef(NamedTuple):
     """A model in a registry: the registry's folder, gs:// or s3:// prefix, and the model's name."""
@@ -43,8 +50,8 @@ def models() -> None:
 def registry_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that select a model in a registry. The command gets them as a `RegistryRef`."""
 
-    @click.option("--registry", "uri", default=EMBEDDED_REGISTRY, show_default=True, help="Folder or bucket prefix.")
-    @click.option("--model", default=RegistrySettings.publish_model_name, show_default=True, help="Name of the model.")
+    @registry_option
+    @model_option
     @out_option
     @functools.wraps(command)
     def with_registry(uri: str, model: str, out: Path, **arguments: Any) -> None:

@@ -88,7 +88,7 @@ def _read_data(folder: Path, settings: ExtractFeatures) -> tuple[Shards, tuple[C
     return with_patient_data(data, covariates), covariates
 
 
-def _choose_layers(settings: ExtractFeatures, extraction: FeatureSet, points: Sequence[Point]) -> list[str]:
+def _choose_layers(settings: ExtractFeatures, extraction: FeatureSet, points: list[Point]) -> list[str]:
     """Returns the layers whose features the classifier reads."""
     backbone, cut_off = extraction.backbone, settings.model_cut_off
     spec = get_backbone(settings.model_backbone)

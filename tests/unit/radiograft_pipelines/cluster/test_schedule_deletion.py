@@ -6,21 +6,8 @@ import kfp_server_api as api
 import pytest
 
 from tests.helpers.kfp_double import KfpDouble
+from tests.unit.radiograft_pipelines.cluster.test_schedules import WEEKLY, only_schedule, run
 from tests.unit.radiograft_pipelines.conftest import Radiograft
-
-URIS = ("--set", "source=gs://data/nih", "--set", "registry=gs://models/registry")
-WEEKLY = ("schedule", "weekly", "--settings", "chestxray14", *URIS, "--cron", "0 0 3 * * 1")
-
-
-def _run(radiograft: Radiograft, *arguments: str) -> str:
-    result = radiograft(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def _only_schedule(kfp: KfpDouble) -> api.V2beta1RecurringRun:
-    (schedule,) = kfp.recurring.values()
-    return schedule
 
 
 def _start_run(kfp: KfpDouble, schedule: api.V2beta1RecurringRun, state: str = "RUNNING") -> api.V2beta1Run:
@@ -40,18 +27,18 @@ def test_schedule_replaced_during_run_keeps_old_one_disabled(
     radiograft: Radiograft, kfp: KfpDouble, state: str
 ) -> None:
     """Fails if the old recurring run is deleted during its run: Kubernetes would delete the run's Workflow with it."""
-    _run(radiograft, *WEEKLY)
-    old = _only_schedule(kfp)
-    run = _start_run(kfp, old, state)
-    output = _run(radiograft, *WEEKLY, "--set", "seed=3")
+    run(radiograft, *WEEKLY)
+    old = only_schedule(kfp)
+    started = _start_run(kfp, old, state)
+    output = run(radiograft, *WEEKLY, "--set", "seed=3")
     assert output.startswith("schedule weekly: replaced (")
     assert output.endswith(
-        f"\nrun {run.run_id} of the replaced schedule continues, and KFP keeps that schedule, disabled: "
+        f"\nrun {started.run_id} of the replaced schedule continues, and KFP keeps that schedule, disabled: "
         "the next command for weekly after the run's end deletes it; --wait waits for it\n"
     )
     (new,) = kfp.recurring.keys() - {old.recurring_run_id}
     assert _statuses(kfp) == {old.recurring_run_id: "DISABLED", new: "ENABLED"}
-    rows = [line.split() for line in _run(radiograft, "schedule", "--list").splitlines()[1:]]
+    rows = [line.split() for line in run(radiograft, "schedule", "--list").splitlines()[1:]]
     assert {row[-1]: row[7] for row in rows} == {old.recurring_run_id: "replaced", new: "active"}
 
 
@@ -62,28 +49,28 @@ NEXT_COMMANDS = [(*WEEKLY, "--set", "seed=3"), ("schedule", "weekly", "--pause")
 def test_schedule_replaced_is_deleted_after_its_run(
     radiograft: Radiograft, kfp: KfpDouble, command: tuple[str, ...]
 ) -> None:
-    _run(radiograft, *WEEKLY)
-    old = _only_schedule(kfp)
-    run = _start_run(kfp, old)
-    _run(radiograft, *WEEKLY, "--set", "seed=3")
-    _run(radiograft, *command)
+    run(radiograft, *WEEKLY)
+    old = only_schedule(kfp)
+    started = _start_run(kfp, old)
+    run(radiograft, *WEEKLY, "--set", "seed=3")
+    run(radiograft, *command)
     assert len(kfp.recurring) == 2
-    run.state = "SUCCEEDED"
-    _run(radiograft, *command)
-    assert _only_schedule(kfp).recurring_run_id != old.recurring_run_id
-    assert _only_schedule(kfp).status == ("DISABLED" if "--pause" in command else "ENABLED")
+    started.state = "SUCCEEDED"
+    run(radiograft, *command)
+    assert only_schedule(kfp).recurring_run_id != old.recurring_run_id
+    assert only_schedule(kfp).status == ("DISABLED" if "--pause" in command else "ENABLED")
 
 
 def test_schedule_old_options_again_replace_the_new_ones(radiograft: Radiograft, kfp: KfpDouble) -> None:
     """Fails if the disabled recurring run is taken for the current one, because its options are equal."""
-    _run(radiograft, *WEEKLY)
-    old = _only_schedule(kfp)
-    run = _start_run(kfp, old)
-    _run(radiograft, *WEEKLY, "--set", "seed=3")
-    assert _run(radiograft, *WEEKLY).startswith("schedule weekly: replaced (")
-    run.state = "FAILED"
-    assert _run(radiograft, *WEEKLY).startswith("schedule weekly: unchanged (")
-    assert (_only_schedule(kfp).status, _only_schedule(kfp).runtime_config.parameters["train_seed"]) == ("ENABLED", "0")
+    run(radiograft, *WEEKLY)
+    old = only_schedule(kfp)
+    started = _start_run(kfp, old)
+    run(radiograft, *WEEKLY, "--set", "seed=3")
+    assert run(radiograft, *WEEKLY).startswith("schedule weekly: replaced (")
+    started.state = "FAILED"
+    assert run(radiograft, *WEEKLY).startswith("schedule weekly: unchanged (")
+    assert (only_schedule(kfp).status, only_schedule(kfp).runtime_config.parameters["train_seed"]) == ("ENABLED", "0")
 
 
 @pytest.mark.parametrize("field", ["recurring_run_id", "storage_state", "state"])
@@ -91,17 +78,17 @@ def test_schedule_replaced_without_unfinished_run_is_deleted(
     radiograft: Radiograft, kfp: KfpDouble, field: str
 ) -> None:
     """Runs of other schedules, archived runs and ended runs do not count."""
-    _run(radiograft, *WEEKLY)
-    run = _start_run(kfp, _only_schedule(kfp))
-    setattr(run, field, {"recurring_run_id": "other", "storage_state": "ARCHIVED", "state": "SUCCEEDED"}[field])
-    assert "continues" not in _run(radiograft, *WEEKLY, "--set", "seed=3")
-    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
+    run(radiograft, *WEEKLY)
+    started = _start_run(kfp, only_schedule(kfp))
+    setattr(started, field, {"recurring_run_id": "other", "storage_state": "ARCHIVED", "state": "SUCCEEDED"}[field])
+    assert "continues" not in run(radiograft, *WEEKLY, "--set", "seed=3")
+    assert only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
 
 
-def _deletes_after_run(kfp: KfpDouble, run: api.V2beta1Run) -> bool:
+def _deletes_after_run(kfp: KfpDouble, started: api.V2beta1Run) -> bool:
     """Returns whether the only deletion came after the run had ended and was read again."""
     paths = kfp.paths("GET", "DELETE")
-    (deleted,) = (path for path in paths if run.recurring_run_id in path)
+    (deleted,) = (path for path in paths if started.recurring_run_id in path)
     return paths[: paths.index(deleted)].count("/apis/v2beta1/runs") >= 2
 
 
@@ -109,39 +96,39 @@ def _deletes_after_run(kfp: KfpDouble, run: api.V2beta1Run) -> bool:
 def test_schedule_wait_deletes_old_one_after_its_run(
     radiograft: Radiograft, kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    _run(radiograft, *WEEKLY)
-    run = _start_run(kfp, _only_schedule(kfp))
+    run(radiograft, *WEEKLY)
+    started = _start_run(kfp, only_schedule(kfp))
     before = len(kfp.requests)
-    monkeypatch.setattr("time.sleep", lambda _: setattr(run, "state", "SUCCEEDED"))
-    output = _run(radiograft, *arguments, "--wait")
+    monkeypatch.setattr("time.sleep", lambda _: setattr(started, "state", "SUCCEEDED"))
+    output = run(radiograft, *arguments, "--wait")
     kfp.requests = kfp.requests[before:]
-    assert _deletes_after_run(kfp, run)
-    assert run.run_id not in output
-    assert run.recurring_run_id not in kfp.recurring
+    assert _deletes_after_run(kfp, started)
+    assert started.run_id not in output
+    assert started.recurring_run_id not in kfp.recurring
 
 
 def test_schedule_delete_during_run_is_refused(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    _run(radiograft, *WEEKLY)
-    run = _start_run(kfp, _only_schedule(kfp))
+    run(radiograft, *WEEKLY)
+    started = _start_run(kfp, only_schedule(kfp))
     result = radiograft("schedule", "weekly", "--delete")
     assert result.exit_code == 1
     assert result.output == (
-        f"Error: schedule 'weekly' must not have an unfinished run to be deleted, got {run.run_id} (RUNNING): "
+        f"Error: schedule 'weekly' must not have an unfinished run to be deleted, got {started.run_id} (RUNNING): "
         "Kubernetes deletes the run's pods together with the schedule. Add --wait to delete the schedule once the run "
         "has ended, or --now to lose the run's work\n"
     )
-    assert _only_schedule(kfp).status == "ENABLED"
+    assert only_schedule(kfp).status == "ENABLED"
 
 
 @pytest.mark.parametrize("arguments", [(*WEEKLY, "--set", "seed=3"), ("schedule", "weekly", "--delete")])
 def test_schedule_now_deletes_old_one_and_reports_lost_run(
     radiograft: Radiograft, kfp: KfpDouble, arguments: tuple[str, ...]
 ) -> None:
-    _run(radiograft, *WEEKLY)
-    run = _start_run(kfp, _only_schedule(kfp))
-    assert _run(radiograft, *arguments, "--now").splitlines()[-1] == (
-        f"run {run.run_id} is lost: Kubernetes deletes its pods with the schedule, and KFP will report it as running "
-        f"forever; remove it with radiograft runs {run.run_id} --forget"
+    run(radiograft, *WEEKLY)
+    started = _start_run(kfp, only_schedule(kfp))
+    assert run(radiograft, *arguments, "--now").splitlines()[-1] == (
+        f"run {started.run_id} is lost: Kubernetes deletes its pods with the schedule, and KFP will report it as "
+        f"running forever; remove it with radiograft runs {started.run_id} --forget"
     )
-    assert run.recurring_run_id not in kfp.recurring
-    assert _run(radiograft, "runs").splitlines()[-1] == "radiograft runs --forget removes lost runs from the list"
+    assert started.recurring_run_id not in kfp.recurring
+    assert run(radiograft, "runs").splitlines()[-1] == "radiograft runs --forget removes lost runs from the list"

@@ -18,20 +18,20 @@ WEEKLY = ("schedule", "weekly", "--settings", "chestxray14", *URIS, "--cron", "0
 RECURRING = "/apis/v2beta1/recurringruns"
 
 
-def _run(radiograft: Radiograft, *arguments: str) -> str:
+def run(radiograft: Radiograft, *arguments: str) -> str:
     result = radiograft(*arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
 
-def _only_schedule(kfp: KfpDouble) -> api.V2beta1RecurringRun:
+def only_schedule(kfp: KfpDouble) -> api.V2beta1RecurringRun:
     (schedule,) = kfp.recurring.values()
     return schedule
 
 
 def test_schedule_new_creates_recurring_run_without_catchup(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    assert _run(radiograft, *WEEKLY).startswith("schedule weekly: created (0 0 3 * * 1, ")
-    schedule = _only_schedule(kfp)
+    assert run(radiograft, *WEEKLY).startswith("schedule weekly: created (0 0 3 * * 1, ")
+    schedule = only_schedule(kfp)
     (version,) = kfp.versions
     assert (schedule.display_name, schedule.trigger.cron_schedule.cron, schedule.status) == (
         "weekly",
@@ -44,18 +44,18 @@ def test_schedule_new_creates_recurring_run_without_catchup(radiograft: Radiogra
 
 
 def test_schedule_runs_retraining_by_default(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    _run(radiograft, *WEEKLY)
+    run(radiograft, *WEEKLY)
     assert [pipeline.display_name for pipeline in kfp.pipelines.values()] == ["radiograft-retraining"]
-    assert _run(radiograft, *WEEKLY, "--pipeline", "transfer_learning").startswith("schedule weekly: replaced")
-    version = kfp.versions[_only_schedule(kfp).pipeline_version_reference.pipeline_version_id]
+    assert run(radiograft, *WEEKLY, "--pipeline", "transfer_learning").startswith("schedule weekly: replaced")
+    version = kfp.versions[only_schedule(kfp).pipeline_version_reference.pipeline_version_id]
     assert kfp.pipelines[version.pipeline_id].display_name == "radiograft-transfer-learning"
 
 
 def test_schedule_same_options_is_unchanged(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    _run(radiograft, *WEEKLY)
-    before = _only_schedule(kfp).recurring_run_id
-    assert _run(radiograft, *WEEKLY).startswith("schedule weekly: unchanged")
-    assert _only_schedule(kfp).recurring_run_id == before
+    run(radiograft, *WEEKLY)
+    before = only_schedule(kfp).recurring_run_id
+    assert run(radiograft, *WEEKLY).startswith("schedule weekly: unchanged")
+    assert only_schedule(kfp).recurring_run_id == before
 
 
 @pytest.mark.parametrize(
@@ -72,36 +72,36 @@ def test_schedule_same_options_is_unchanged(radiograft: Radiograft, kfp: KfpDoub
     ids=lambda change: change[0],
 )
 def test_schedule_changed_option_replaces_it(radiograft: Radiograft, kfp: KfpDouble, change: tuple[str, ...]) -> None:
-    _run(radiograft, *WEEKLY)
-    before = _only_schedule(kfp).recurring_run_id
-    assert _run(radiograft, *WEEKLY, *change).startswith("schedule weekly: replaced")
-    assert _only_schedule(kfp).recurring_run_id != before
+    run(radiograft, *WEEKLY)
+    before = only_schedule(kfp).recurring_run_id
+    assert run(radiograft, *WEEKLY, *change).startswith("schedule weekly: replaced")
+    assert only_schedule(kfp).recurring_run_id != before
 
 
 def test_schedule_failed_deletion_is_completed_by_next_call(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    _run(radiograft, *WEEKLY)
-    before = _only_schedule(kfp).recurring_run_id
+    run(radiograft, *WEEKLY)
+    before = only_schedule(kfp).recurring_run_id
     kfp.faults = [Fault("DELETE", f"{RECURRING}/.*", 500)]
     assert radiograft(*WEEKLY, "--set", "seed=3").exit_code == 1
     assert len(kfp.recurring) == 2
-    _run(radiograft, *WEEKLY, "--set", "seed=3")  # the next call deletes the old schedule
-    assert _only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
-    assert _only_schedule(kfp).recurring_run_id != before
+    run(radiograft, *WEEKLY, "--set", "seed=3")  # the next call deletes the old schedule
+    assert only_schedule(kfp).runtime_config.parameters["train_seed"] == "3"
+    assert only_schedule(kfp).recurring_run_id != before
 
 
 def test_schedule_lost_response_creates_one(radiograft: Radiograft, kfp: KfpDouble) -> None:
     kfp.faults = [Fault("POST", RECURRING, 503, lost=True)]
-    _run(radiograft, *WEEKLY)
+    run(radiograft, *WEEKLY)
     assert kfp.paths("POST").count(RECURRING) == 1
-    assert _only_schedule(kfp).display_name == "weekly"
+    assert only_schedule(kfp).display_name == "weekly"
 
 
 def test_schedule_names_are_independent(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    _run(radiograft, *WEEKLY)
-    _run(radiograft, "schedule", "daily", *WEEKLY[2:-1], "0 0 3 * * *")
+    run(radiograft, *WEEKLY)
+    run(radiograft, "schedule", "daily", *WEEKLY[2:-1], "0 0 3 * * *")
     assert sorted(schedule.display_name for schedule in kfp.recurring.values()) == ["daily", "weekly"]
-    _run(radiograft, "schedule", "daily", "--delete")
-    assert _only_schedule(kfp).display_name == "weekly"
+    run(radiograft, "schedule", "daily", "--delete")
+    assert only_schedule(kfp).display_name == "weekly"
 
 
 def test_schedule_foreign_recurring_run_is_kept(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -116,9 +116,9 @@ def test_schedule_foreign_recurring_run_is_kept(radiograft: Radiograft, kfp: Kfp
 
 
 def test_schedule_five_fields_adds_second_with_message(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    output = _run(radiograft, *WEEKLY[:-1], "0 3 * * 1")
+    output = run(radiograft, *WEEKLY[:-1], "0 3 * * 1")
     assert output.startswith("--cron has five fields, but KFP expects the second first: using '0 0 3 * * 1'\n")
-    assert _only_schedule(kfp).trigger.cron_schedule.cron == "0 0 3 * * 1"
+    assert only_schedule(kfp).trigger.cron_schedule.cron == "0 0 3 * * 1"
 
 
 def test_schedule_subhourly_requires_option(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -128,8 +128,8 @@ def test_schedule_subhourly_requires_option(radiograft: Radiograft, kfp: KfpDoub
         "Error: '0 */10 * * * *' fires more than once an hour; add --allow-subhourly to allow this\n" in result.output
     )
     assert kfp.paths("POST") == []
-    _run(radiograft, *WEEKLY[:-1], "*/10 * * * *", "--allow-subhourly")
-    assert _only_schedule(kfp).trigger.cron_schedule.cron == "0 */10 * * * *"
+    run(radiograft, *WEEKLY[:-1], "*/10 * * * *", "--allow-subhourly")
+    assert only_schedule(kfp).trigger.cron_schedule.cron == "0 */10 * * * *"
 
 
 def test_schedule_invalid_cron_sends_no_request(radiograft: Radiograft, kfp: KfpDouble) -> None:
@@ -141,21 +141,21 @@ def test_schedule_invalid_cron_sends_no_request(radiograft: Radiograft, kfp: Kfp
 
 
 def test_schedule_pause_and_resume_sets_status(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    _run(radiograft, *WEEKLY)
-    assert _run(radiograft, "schedule", "weekly", "--pause") == "schedule weekly: paused\n"
-    assert _only_schedule(kfp).status == "DISABLED"
-    assert _run(radiograft, *WEEKLY, "--set", "seed=3").startswith("schedule weekly: replaced, still paused (")
-    assert _only_schedule(kfp).status == "DISABLED"
-    assert _run(radiograft, "schedule", "weekly", "--resume") == "schedule weekly: resumed\n"
-    assert _only_schedule(kfp).status == "ENABLED"
+    run(radiograft, *WEEKLY)
+    assert run(radiograft, "schedule", "weekly", "--pause") == "schedule weekly: paused\n"
+    assert only_schedule(kfp).status == "DISABLED"
+    assert run(radiograft, *WEEKLY, "--set", "seed=3").startswith("schedule weekly: replaced, still paused (")
+    assert only_schedule(kfp).status == "DISABLED"
+    assert run(radiograft, "schedule", "weekly", "--resume") == "schedule weekly: resumed\n"
+    assert only_schedule(kfp).status == "ENABLED"
 
 
 def test_schedule_list_shows_only_own_schedules(radiograft: Radiograft, kfp: KfpDouble) -> None:
-    assert _run(radiograft, "schedule", "--list") == "no schedules yet\n"
-    _run(radiograft, *WEEKLY)
-    _run(radiograft, "schedule", "weekly", "--pause")
+    assert run(radiograft, "schedule", "--list") == "no schedules yet\n"
+    run(radiograft, *WEEKLY)
+    run(radiograft, "schedule", "weekly", "--pause")
     kfp.recurring["r-1"] = api.V2beta1RecurringRun(recurring_run_id="r-1", display_name="other", description="mine")
-    head, *rows = _run(radiograft, "schedule", "--list").splitlines()
+    head, *rows = run(radiograft, "schedule", "--list").splitlines()
     assert head.split() == ["name", "cron", "state", "source", "id"]
     (row,) = rows
     assert row.split()[:9] == ["weekly", "0", "0", "3", "*", "*", "1", "paused", "gs://data/nih"]
@@ -163,7 +163,7 @@ def test_schedule_list_shows_only_own_schedules(radiograft: Radiograft, kfp: Kfp
 
 @pytest.mark.parametrize("action", ["--pause", "--resume", "--delete"])
 def test_schedule_unknown_name_reports_error(radiograft: Radiograft, action: str) -> None:
-    _run(radiograft, *WEEKLY)
+    run(radiograft, *WEEKLY)
     result = radiograft("schedule", "monthly", action)
     assert (result.exit_code, result.output) == (
         1,
@@ -178,15 +178,15 @@ def test_schedule_no_name_raises(radiograft: Radiograft) -> None:
 
 
 def test_schedule_description_is_a_sentence(radiograft: Radiograft, kfp: KfpDouble, tmp_path: Path) -> None:
-    _run(radiograft, *WEEKLY)
-    sentence, _, mark = _only_schedule(kfp).description.partition(" (")
+    run(radiograft, *WEEKLY)
+    sentence, _, mark = only_schedule(kfp).description.partition(" (")
     assert sentence == (
         "Trains chest-radiograph with the settings chestxray14 on Mondays at 03:00, if data or settings have changed."
     )
     assert re.fullmatch(r"radiograft schedule [0-9a-f]{16}\)", mark)
     settings = tmp_path / "mine.yaml"
     settings.write_text("model_name: lungs\n")
-    _run(
+    run(
         radiograft,
         "schedule",
         "daily",
@@ -207,14 +207,14 @@ def test_schedule_long_description_fits_into_kfp(radiograft: Radiograft, kfp: Kf
     settings = tmp_path / f"{'m' * 200}.yaml"
     settings.write_text("model_name: lungs\n")
     command = ("schedule", "weekly", "--settings", str(settings), *WEEKLY[4:])
-    _run(radiograft, *command)
-    assert len(_only_schedule(kfp).description) <= 191
-    assert _run(radiograft, *command).startswith("schedule weekly: unchanged (")
+    run(radiograft, *command)
+    assert len(only_schedule(kfp).description) <= 191
+    assert run(radiograft, *command).startswith("schedule weekly: unchanged (")
 
 
 def test_schedule_created_by_earlier_release_is_replaced(radiograft: Radiograft, kfp: KfpDouble) -> None:
     """The recorded recurring run has a description of the earlier form, `radiograft schedule` and a hash."""
     kfp.add_recorded_schedules(read_recording("recurring_runs"))
-    assert "recorded" in _run(radiograft, "schedule", "--list")
-    assert _run(radiograft, "schedule", "recorded", *WEEKLY[2:]).startswith("schedule recorded: replaced (")
-    assert _only_schedule(kfp).description.startswith("Trains chest-radiograph")
+    assert "recorded" in run(radiograft, "schedule", "--list")
+    assert run(radiograft, "schedule", "recorded", *WEEKLY[2:]).startswith("schedule recorded: replaced (")
+    assert only_schedule(kfp).description.startswith("Trains chest-radiograph")
