@@ -25,13 +25,12 @@ from radiograft_pipelines import settings
 from radiograft_pipelines.cluster.profile import ClusterProfile
 from tests.fuzz.contract import Parser
 from tests.fuzz.mutations import Seeds, of_json
-from tests.helpers.archives import packed
+from tests.helpers.archives import packed, tar_gz
 from tests.helpers.dicom_files import dicom_dataset, dicom_file, in_jpeg_lossless, written
 from tests.helpers.dicom_files import table as lookup_table
 from tests.helpers.images import encode, noise
 from tests.helpers.medmnist_source import medmnist_arrays
 from tests.helpers.nih_source import TABLE_2017, TABLE_V2020, nih_files, put
-from tests.helpers.tar_files import tar_gz
 from tests.helpers.weight_files import safetensors_file, torch_legacy, torch_zip
 from tests.unit.radiograft.data.sources.test_chexpert import TRAIN, VALID
 from tests.unit.radiograft.data.sources.test_chexpert import files as chexpert_files

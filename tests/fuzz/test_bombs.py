@@ -15,8 +15,8 @@ def test_every_bomb_is_rejected_in_bounded_memory_and_time(tmp_path: Path) -> No
     """Fails without one of the limits.
 
     Among them are MAX_COLUMNS, MAX_CELLS and MAX_BYTES of table_files.py, MAX_HEADER_BYTES and MAX_WHOLE_BYTES of
-    npz_archive.py, MAX_HEADER_BYTES and `members = []` of tar_archive.py, MAX_TUPLE_ITEMS and the limit of memo indices
-    of pickle_cost.py, the YAML loader of settings, and MAX_SCANS of decode.py.
+    npz_archive.py, MAX_HEADER_BYTES and `members = []` of archive_entries.py, MAX_TUPLE_ITEMS and the limit of memo
+    indices of pickle_cost.py, the YAML loader of settings, and MAX_SCANS of decode.py.
     """
     for name, (_, _, make) in BOMBS.items():
         (tmp_path / f"{name}.bomb").write_bytes(make())

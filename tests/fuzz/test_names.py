@@ -12,9 +12,9 @@ from radiograft.data.catalog import Catalog
 from radiograft.data.sources import image_folder
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
+from tests.helpers.archives import tar_gz
 from tests.helpers.images import encode
 from tests.helpers.sources import CASES
-from tests.helpers.tar_files import tar_gz
 
 NAMES = (
     *("new\nline.png", "tab\there.png", "<script>.png", "'; rm -rf x.png", "$(touch y).png", "-rf.png", "a b.png"),

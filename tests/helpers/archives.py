@@ -1,8 +1,10 @@
-"""Creates .npz and .zip archives for tests."""
+"""Creates .npz, .zip and .tar.gz archives for tests."""
 
 from __future__ import annotations
 
+import gzip
 import io
+import tarfile
 import zipfile
 from collections.abc import Mapping
 
@@ -25,7 +27,7 @@ def pack(uri: str, **arrays: np.ndarray) -> str:
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:
-    """Returns a .zip archive with entries for all folders, followed by the files, like `tar_files.tar_gz`."""
+    """Returns a .zip archive with entries for all folders, followed by the files, like `tar_gz`."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in sorted({name.rpartition("/")[0] for name in files} - {""}):
@@ -33,3 +35,18 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
         for name, data in files.items():
             archive.writestr(name, data)
     return content.getvalue()
+
+
+def tar_gz(files: Mapping[str, bytes]) -> bytes:
+    """Returns the bytes of an archive with entries for all folders, followed by the files, like NIH's archives."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for folder in sorted({name.rpartition("/")[0] for name in files} - {""}):
+            member = tarfile.TarInfo(folder)
+            member.type = tarfile.DIRTYPE
+            archive.addfile(member)
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return gzip.compress(content.getvalue(), mtime=0)

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from radiograft.config import Ingest
-from tests.helpers.archives import packed
+from tests.helpers.archives import packed, tar_gz
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.images import encode, noise
 from tests.helpers.nih_source import HEADER, put
-from tests.helpers.tar_files import tar_gz
 
 SPLITS = ("train", "valid", "test")
 SIDE = 40

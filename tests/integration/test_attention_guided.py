@@ -17,7 +17,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.registry.results import read_results
 from radiograft.serving.loaded_version import LoadedVersion
 from tests.helpers import minimal_run
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 BRANCHES = ["global", "local", "fusion", "random_local", "random_fusion"]
 

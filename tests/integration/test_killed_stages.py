@@ -27,7 +27,7 @@ from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.forked import run_forked
 from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, run_stage, small_network
 from tests.helpers.stages import NO_CHECKPOINTS, Trained, run_fine_tune
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 Resumes = Callable[[FineTune, Path, Path], bool]
 RATE = "radiograft.training.trainer learning_rate"  # called before each training step

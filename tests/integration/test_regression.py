@@ -33,7 +33,7 @@ from tests.helpers.images import encode
 from tests.helpers.minimal_run import replace_backbone
 from tests.helpers.numbers import disk_image, write_disks
 from tests.helpers.stages import Trained, run_extract_features, run_fine_tune
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 TARGETS = ("diameter", "area")
 FEATURES = ExtractFeatures(

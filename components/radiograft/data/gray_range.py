@@ -17,7 +17,7 @@ from radiograft import storage
 from radiograft.config.preprocessing import MAX_GRAY
 from radiograft.imaging.formats import ERRORS
 from radiograft.imaging.geometry import GrayRange
-from radiograft.imaging.limits import check_size
+from radiograft.imaging.image_size import check_size
 from radiograft.storage import archive, npz_archive, pseudonyms
 
 FILE = "gray_range.json"  # beside the shards of a worker

@@ -20,7 +20,7 @@ from radiograft.imaging import formats
 from radiograft.imaging.color import COLOR_MODES, has_color
 from radiograft.imaging.decode import as_served, decode, encode_png, inspect_image
 from radiograft.imaging.geometry import ImageInput
-from radiograft.imaging.limits import TooSmallError
+from radiograft.imaging.image_size import TooSmallError
 from radiograft.storage import archive, npz_archive, pseudonyms
 
 DECODERS = 8  # threads: one per core of the pod. Extra threads are harmless and hide the latency of object stores.

@@ -14,7 +14,7 @@ from radiograft.config.preprocessing import PAD
 from radiograft.imaging import file_header, formats
 from radiograft.imaging.color import CORRUPTION_ERRORS
 from radiograft.imaging.geometry import GRAY, RGB, ImageInput
-from radiograft.imaging.limits import check_not_too_small, check_size
+from radiograft.imaging.image_size import check_not_too_small, check_size
 
 MAX_SCANS = 100  # of a JPEG: encoders write about ten, and decoding takes one pass over all pixels per scan
 FLIPPED, MIRRORED = (3, 4, 7, 8), (2, 3, 6, 7)  # EXIF orientations whose rows and columns are reversed

@@ -30,10 +30,10 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
 )
 
-from radiograft.imaging import dicom_pixels, stream_size
+from radiograft.imaging import dicom_pixels
 from radiograft.imaging.formats import DICOM, HEAD_BYTES, UnsupportedFileError, recognize
 from radiograft.imaging.geometry import GRAY, RGB
-from radiograft.imaging.limits import check_size
+from radiograft.imaging.image_size import check_size, read_jpeg2000_size, read_jpeg_size
 from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, MANUFACTURERS, OTHER_VIEW, VIEWS, projection
 from radiograft.storage import StorageError
 
@@ -239,7 +239,8 @@ def _check_stream(dataset: Dataset) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in (*JPEG2000TransferSyntaxes, *JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        stated = stream_size.of_jpeg2000(frame) if syntax in JPEG2000TransferSyntaxes else stream_size.of_jpeg(frame)
+        read_size = read_jpeg2000_size if syntax in JPEG2000TransferSyntaxes else read_jpeg_size
+        stated = read_size(frame)
         if stated != (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel):
             raise UnsupportedDicomError("corrupt DICOM file")
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 from radiograft.config.data_policy import UNREADABLE
 from radiograft.config.preprocessing import MAX_GRAY
-from radiograft.imaging.limits import check_not_too_small, check_size
+from radiograft.imaging.image_size import check_not_too_small, check_size
 
 HEAD_BYTES = 512  # enough for `recognize`
 SERVED = ("PNG", "JPEG")  # those that the served model decodes

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from radiograft.storage import tar_archive, zip_archive
-from radiograft.storage.archive_entry import Entry
+from radiograft.storage.archive_entries import Entry, open_tar, open_zip
 from radiograft.storage.backend import MAX_MEMBER_BYTES
 
 SUFFIXES = (".tar.gz", ".tgz", ".zip")
@@ -94,7 +93,7 @@ def _read_ascending(uri: str, numbers: Iterable[int]) -> Iterator[bytes]:
 
 
 def _open(uri: str) -> AbstractContextManager[Iterator[Entry]]:
-    return zip_archive.open_entries(uri) if uri.lower().endswith(".zip") else tar_archive.open_entries(uri)
+    return open_zip(uri) if uri.lower().endswith(".zip") else open_tar(uri)
 
 
 def _read_content(entry: Entry, uri: str) -> bytes:

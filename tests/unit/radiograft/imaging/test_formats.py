@@ -14,11 +14,10 @@ from PIL import Image
 from radiograft.imaging import formats
 from radiograft.imaging.decode import as_served
 from radiograft.imaging.formats import UnsupportedFileError, recognize
-from radiograft.imaging.limits import TooSmallError
-from tests.helpers.archives import zipped
+from radiograft.imaging.image_size import TooSmallError
+from tests.helpers.archives import tar_gz, zipped
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.images import encode, noise, tiff
-from tests.helpers.tar_files import tar_gz
 
 VALUES = np.random.default_rng(0).integers(0, 65536, (32, 40)).astype(np.uint16)
 LOSSLESS = {"BMP": {}, "GIF": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {"lossless": True}}

@@ -20,9 +20,9 @@ from radiograft.search import finish, task
 from radiograft.search.runner import TrialInputs, TrialRunner
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.history import History
-from tests.helpers.hparams import read_hparams
 from tests.helpers.small_search import HEAD, inputs_in, settings_of
 from tests.helpers.stages import run_extract_features, run_fine_tune
+from tests.helpers.tensorboard_events import read_hparams
 
 
 class Unobserved:

@@ -20,9 +20,9 @@ from radiograft.search.finish import best_settings, winner_settings
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.history import History
-from tests.helpers.hparams import read_hparams
 from tests.helpers.small_search import HEAD, inputs_in, settings_of
 from tests.helpers.stages import run_extract_features
+from tests.helpers.tensorboard_events import read_hparams
 
 SETTINGS = settings_of(HEAD, search_trials=4, search_workers=2, search_seeds=1, model_patient_data="age,sex")
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from radiograft import storage
 from radiograft.storage import archive
-from tests.helpers.archives import zipped
-from tests.helpers.tar_files import tar_gz
+from tests.helpers.archives import tar_gz, zipped
 
 FILES = {"images/b.png": b"second letter", "images/a.PNG": b"first letter", "images/notes.txt": b"-", "c.jpg": b""}
 KINDS = {".tar.gz": tar_gz, ".tgz": tar_gz, ".zip": zipped}

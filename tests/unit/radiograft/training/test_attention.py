@@ -32,7 +32,7 @@ from radiograft.training.tasks.multilabel import validation_metrics
 from tests.helpers import small_opacities
 from tests.helpers.small_opacities import FINE_TUNE, LABEL, SIDE
 from tests.helpers.stages import Trained, run_fine_tune
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 EVALUATE = Evaluate(publish_registry="none", evaluate_bootstrap_samples=200)
 BRANCHES = ["global", "local", "fusion", "random_local", "random_fusion"]

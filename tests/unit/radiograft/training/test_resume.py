@@ -24,7 +24,7 @@ from radiograft.training.history import History
 from radiograft.training.optimizers import OPTIMIZERS
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.trainer import TrainConfig, train
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 BATCH, STEPS, EPOCHS = 8, 4, 4
 RECIPE = Recipe("cosine", 0.2, 0.5, 0.9, 0.5, 0.1, "balanced")

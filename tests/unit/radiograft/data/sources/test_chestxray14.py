@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from radiograft.data.sources import chestxray14
 from radiograft.data.sources.base import Source, age_in_years, check_known_labels
+from tests.helpers.archives import tar_gz
 from tests.helpers.nih_source import IMAGES, TABLE_2017, TABLE_V2020, TEST, TRAIN_VAL, nih_files, put
-from tests.helpers.tar_files import tar_gz
 
 V2020 = "Data_Entry_2017_v2020.csv"
 V2017 = "Data_Entry_2017.csv"

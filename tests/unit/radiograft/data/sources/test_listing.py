@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from radiograft.data.file_counts import FileCounts, count_files
 from radiograft.data.sources.listing import Listing, list_images, list_source
-from tests.helpers.archives import zipped
+from tests.helpers.archives import tar_gz, zipped
 from tests.helpers.dicom_files import dicom_file
 from tests.helpers.images import encode, noise
 from tests.helpers.nih_source import put
-from tests.helpers.tar_files import tar_gz
 
 JPEG = encode(noise(32), "JPEG")
 

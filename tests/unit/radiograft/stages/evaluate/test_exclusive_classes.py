@@ -24,7 +24,7 @@ from tests.helpers.minimal_run import replace_backbone
 from tests.helpers.nih_source import put
 from tests.helpers.report_page import Page
 from tests.helpers.stages import Evaluated, run_extract_features, run_fine_tune
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 # Images of a split. The labels of HAM10000, so that the page is as long as that of real data.
 COUNTS = {"akiec": 3, "bcc": 4, "bkl": 5, "df": 2, "mel": 6, "nv": 9, "vasc": 2}

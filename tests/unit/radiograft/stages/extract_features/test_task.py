@@ -24,7 +24,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.stages.extract_features import task
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.stages import EXTRACT_FEATURES, FINE_TUNE, Trained, run_extract_features, run_fine_tune
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 
 def contents(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.training import activation_cache
 from radiograft.training.tasks.multilabel import validation_metrics
 from tests.helpers.stages import FINE_TUNE, Trained, run_fine_tune
-from tests.helpers.tensorboard_scalars import scalars
+from tests.helpers.tensorboard_events import scalars
 
 
 def changed_layers(one: keras.Model, other: keras.Model) -> list[str]:

@@ -11,8 +11,8 @@ from radiograft.config.table_layout import TableLayout
 from radiograft.data.catalog import exclusion
 from radiograft.data.sources import image_folder, table
 from radiograft.stages.ingest import task
+from tests.helpers.archives import tar_gz
 from tests.helpers.nih_source import half_validating, nih_files, put
-from tests.helpers.tar_files import tar_gz
 
 OUTSIDE = "path outside the data folder"
 OUTSIDE_MEMBER = "member of an archive with a path outside the data folder"

@@ -1,7 +1,8 @@
-"""The markers that `make test-fast` and `pytest -m` select tests by."""
+"""How tests are collected: the markers that `pytest -m` selects by, and one worker of pytest-xdist a file."""
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePath
 
 import pytest
@@ -29,3 +30,9 @@ def test_slow_paths_exist() -> None:
 )
 def test_markers_path_and_fixtures_select_tier(path: str, fixtures: list[str], expected: set[str]) -> None:
     assert markers(PurePath(path), fixtures) == expected
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="pytest-xdist is not used")
+def test_xdist_worker_gets_group_of_file(request: pytest.FixtureRequest) -> None:
+    """Fails with pytest 9.2, or if the hook in conftest.py runs after pytest-xdist's."""
+    assert request.node.nodeid.endswith("::test_xdist_worker_gets_group_of_file@test_collection.py")
