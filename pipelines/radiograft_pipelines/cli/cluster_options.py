@@ -64,6 +64,24 @@ def cluster_options(command: Command) -> Command:
     return connected_command
 
 
+ASSIGNMENTS = click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a setting; repeatable."
+)
+RUN_OPTIONS = (  # those after --pipeline
+    click.option("--image", envvar="RADIOGRAFT_TRAINER_IMAGE", help="Container image. [env: RADIOGRAFT_TRAINER_IMAGE]"),
+    click.option(
+        "--cluster",
+        type=click.Path(path_type=Path),
+        help="Cluster profile, such as manifests/overlays/gke/cluster.yaml.",
+    ),
+    click.option(
+        "--experiment", default="radiograft", show_default=True, help="KFP experiment; created if it does not exist."
+    ),
+    click.option("--pipeline-root", default="", help="URI prefix of the artifacts; by default KFP's own."),
+    click.option("--service-account", default="", help="Service account of the pods; by default KFP's own."),
+)
+
+
 def run_options(default: str = TRANSFER_LEARNING) -> Callable[[Command], Command]:
     """Adds the options that describe a run, and passes them to the command as a `RunRequest` named `request`.
 
@@ -72,29 +90,16 @@ def run_options(default: str = TRANSFER_LEARNING) -> Callable[[Command], Command
     Args:
         default: name of the pipeline that the command runs by default.
     """
+    options = (
+        click.option("--settings", help="A YAML file, or the name of a preset: demo, chestxray14, ..."),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a setting; repeatable."
+        ),
+        click.option("--pipeline", default=default, show_default=True, type=click.Choice(PIPELINES)),
+        *RUN_OPTIONS,
+    )
 
     def decorate(command: Command) -> Command:
-        @click.option("--settings", help="A YAML file, or the name of a preset: demo, chestxray14, ...")
-        @click.option(
-            "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Override a setting; repeatable."
-        )
-        @click.option("--pipeline", default=default, show_default=True, type=click.Choice(PIPELINES))
-        @click.option(
-            "--image", envvar="RADIOGRAFT_TRAINER_IMAGE", help="Container image. [env: RADIOGRAFT_TRAINER_IMAGE]"
-        )
-        @click.option(
-            "--cluster",
-            type=click.Path(path_type=Path),
-            help="Cluster profile, such as manifests/overlays/gke/cluster.yaml.",
-        )
-        @click.option(
-            "--experiment",
-            default="radiograft",
-            show_default=True,
-            help="KFP experiment; created if it does not exist.",
-        )
-        @click.option("--pipeline-root", default="", help="URI prefix of the artifacts; by default KFP's own.")
-        @click.option("--service-account", default="", help="Service account of the pods; by default KFP's own.")
         @functools.wraps(command)
         def command_with_request(
             *positional: Any,
@@ -118,7 +123,7 @@ def run_options(default: str = TRANSFER_LEARNING) -> Callable[[Command], Command
                 )
                 command(*positional, request=request, **arguments)
 
-        return command_with_request
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command_with_request)
 
     return decorate
 
