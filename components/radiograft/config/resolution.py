@@ -20,7 +20,7 @@ from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
 from radiograft.config.preprocessing import Augmentation
 from radiograft.config.search import resolve_strategy
-from radiograft.config.search_space import to_assignments
+from radiograft.config.search_parameters import to_assignments
 from radiograft.config.table_layout import TableLayout
 from radiograft.config.training import ATTENTION_GUIDED, GLOBAL, Recipe, Training
 from radiograft.utils.yaml_io import parse_yaml_mapping
@@ -217,7 +217,7 @@ def resolve_trial(values: Mapping[str, Scalar], parameters: Mapping[str, Scalar]
 
     Args:
         values: the settings of the search.
-        parameters: values by the name of their parameter, see `radiograft.config.search_space`.
+        parameters: values by the name of their parameter, see `radiograft.config.search_parameters`.
 
     Raises:
         ValueError, TypeError: the settings are invalid in this combination.

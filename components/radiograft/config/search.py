@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from radiograft.config.base import Scalar, SeedSettings, setting
 from radiograft.config.combinations import check_search
 from radiograft.config.network import ExtractFeatures
-from radiograft.config.search_space import PRESETS, SearchSpace, parse_space
+from radiograft.config.search_parameters import SearchSpace
+from radiograft.config.search_space import PRESETS, parse_space
 from radiograft.config.training import AUTO_CUT_OFF, DEFAULT_BACKBONE
 
 AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING = "auto", "feature_extraction", "fine_tuning"

@@ -17,7 +17,7 @@ from radiograft.config import Evaluate, Search, all_settings
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import resolve_trial
 from radiograft.config.search import resolve_strategy
-from radiograft.config.search_space import to_assignments
+from radiograft.config.search_parameters import to_assignments
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation.hyperparameter_search import (
     compare_with_defaults,

@@ -18,7 +18,7 @@ from radiograft.config import FineTune, Search
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import resolve_trial
 from radiograft.config.search import FEATURE_EXTRACTION, resolve_strategy
-from radiograft.config.search_space import to_assignments
+from radiograft.config.search_parameters import to_assignments
 from radiograft.data.shards.dataset import Shards
 from radiograft.search.progress import describe_progress, trial_name, write_hparams
 from radiograft.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from radiograft import storage
 from radiograft.config import Search
 from radiograft.config.base import Scalar
-from radiograft.config.search_space import Parameter, SearchSpace
+from radiograft.config.search_parameters import Parameter, SearchSpace
 from radiograft.registry.training_types import Trial
 from radiograft.training.search.journal import ObjectJournal
 from radiograft.training.tasks.base import Monitor

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from radiograft.config import ExtractFeatures, Search
 from radiograft.config.resolution import fill_defaults, load_settings_file, resolve_trial, split_overrides
-from radiograft.config.search_space import PRESETS, parse_space, to_assignments
+from radiograft.config.search_parameters import to_assignments
+from radiograft.config.search_space import PRESETS, parse_space
 
 BASE = fill_defaults({"data_source": "/images", "publish_registry": "/registry"})
 
