@@ -37,7 +37,7 @@ def measure(work: Path) -> list[Row]:
     for model in (network, on_map):
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
     prefix = Predictor(keras.Model(backbone.input, last), tf.distribute.get_strategy())
-    cached = cache_activations(prefix, data, "train", views=0, batch_size=BATCH_SIZE, seed=0, folder=work / "maps")
+    cached = cache_activations(prefix, data, "train", copies=0, batch_size=BATCH_SIZE, seed=0, folder=work / "maps")
     fit(network, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
     fit(on_map, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)
     ours, theirs = [], []

@@ -41,7 +41,7 @@ def measure(work: Path) -> list[Row]:
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
     predictor = Predictor(prefix, tf.distribute.get_strategy())
     folder = work / "crops"
-    cached = cache_activations(predictor, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
+    cached = cache_activations(predictor, data, "train", copies=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
     cached.parts.pop(0)  # the features of the global branch, which the fusion reads
     fit(online, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
     fit(split.suffix, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)

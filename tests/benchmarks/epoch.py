@@ -56,7 +56,7 @@ def _build() -> keras.Model:
 
 def _cache(prefix: keras.Model, data: Shards, folder: Path) -> CachedActivations:
     predictor = Predictor(prefix, tf.distribute.get_strategy())
-    return cache_activations(predictor, data, "train", views=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
+    return cache_activations(predictor, data, "train", copies=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
 
 
 def fit(model: keras.Model, batches: tf.data.Dataset, epochs: int) -> list[float]:

@@ -21,7 +21,7 @@ from tests.benchmarks.timing import seconds
 
 EPOCHS = 20  # of feature extraction, and again of fine-tuning
 TIMED_EPOCHS = 2  # of theirs; all epochs take about 20 minutes on two cores
-VIEWS = 4
+COPIES = 4
 NEVER = 1000  # epochs of patience: disables early stopping
 FLOOR = 10
 RESAMPLES = 1000
@@ -41,7 +41,7 @@ FINE_TUNE = FineTune(
     train_fine_tune_epochs=EPOCHS,
     train_fine_tune_learning_rate=FINE_TUNE_RATE,
     train_augmentation="cached",
-    train_cached_augmentations=VIEWS,
+    train_cached_augmentations=COPIES,
 )
 
 
@@ -56,7 +56,7 @@ def measure(work: Path, timed_epochs: int = TIMED_EPOCHS) -> list[Row]:
         f"DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} training and {films.COUNTS['validation']} "
         f"validation images, {EPOCHS} epochs of feature extraction and {EPOCHS} of fine-tuning from {CUT_OFF}. "
         f"Theirs: ImageDataGenerator and model.fit, {timed}. "
-        f"Ours: preprocess, extract_features and fine_tune on {VIEWS} cached views, including all outputs."
+        f"Ours: preprocess, extract_features and fine_tune on {COPIES} cached copies, including all outputs."
     )
     rows = [Row.speedup("recipe", ours, theirs.seconds, floor=FLOOR, how=how)]
     return [*rows, _quality(work / "recipe", theirs.auroc)] if whole else rows

@@ -17,7 +17,7 @@ from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.trainer import TrainConfig
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import seconds_of_fine_tuning
-from tests.benchmarks.recipe import EPOCHS, FINE_TUNE, NEVER, VIEWS
+from tests.benchmarks.recipe import COPIES, EPOCHS, FINE_TUNE, NEVER
 from tests.benchmarks.row import Row
 from tests.benchmarks.timing import seconds
 
@@ -40,7 +40,7 @@ def measure(work: Path) -> list[Row]:
         f"validation images, {EPOCHS} epochs from each of {len(CUT_OFFS)} cut-offs, {CUT_OFFS[0]} to {CUT_OFFS[-1]}. "
         f"Theirs: ImageDataGenerator and model.fit, {TIMED_EPOCHS} epochs from the first and the last cut-off, "
         f"scaled to {EPOCHS} epochs, and their mean times {len(CUT_OFFS)}. "
-        f"Ours: the whole search, with caching and extending {VIEWS} views and training, without saving the model."
+        f"Ours: the whole search, with caching and extending {COPIES} copies and training, without saving the model."
     )
     return [Row.speedup("search", ours, len(CUT_OFFS) * statistics.mean(separate), floor=FLOOR, how=how)]
 

@@ -142,13 +142,13 @@ def fine_tuned(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> 
 
 
 def cached(
-    prefix: keras.Model, data: Shards, strategy: tf.distribute.Strategy, folder: Path, views: int = 2
+    prefix: keras.Model, data: Shards, strategy: tf.distribute.Strategy, folder: Path, copies: int = 2
 ) -> TrainingData:
-    """Returns the outputs of a network as training data: augmented views of the training images, and validation."""
+    """Returns the outputs of a network as training data: augmented copies of the training images, and validation."""
     predictor = Predictor(prefix, strategy)
     training, validation = (
-        cache_activations(predictor, data, part, views=count, batch_size=BATCH, seed=0, folder=folder / part)
-        for part, count in (("train", views), ("validation", 0))
+        cache_activations(predictor, data, part, copies=count, batch_size=BATCH, seed=0, folder=folder / part)
+        for part, count in (("train", copies), ("validation", 0))
     )
     return data_from_activations(training, validation, BATCH, 0, strategy.num_replicas_in_sync)
 
@@ -225,7 +225,7 @@ def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -
             shape, len(data.labels), MapPooling("lse_lba", 2.0), dense_units=4, dropout=0.0, l2=0.01, seed=0
         )
         model = attach_classifier(keras.Model(image, last, name="small_features"), head)
-        training_data = cached(keras.Model(image, last), data, strategy, folder, views=0)
+        training_data = cached(keras.Model(image, last), data, strategy, folder, copies=0)
         result = trained(keras.Model(last, model.output), training_data, strategy, folder, FULL)
     names = TensorNames(pooling="classifier_dense", class_map="class_map")
     maps = HeatMaps(model, strategy, names).stream(data.chosen("test", range(7)).batch(3), 1)

@@ -27,7 +27,7 @@ AUGMENTATIONS: dict[str, dict[str, Scalar]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Settings):
-    """Ranges of the random transformations applied to training images, sampled uniformly for each augmented view.
+    """Ranges of the random transformations applied to training images, sampled uniformly for each augmented copy.
 
     Names and meanings are those of `ImageDataGenerator`. `contrast_range`, `hue_range` and `saturation_range` are
     additions.

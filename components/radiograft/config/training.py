@@ -114,13 +114,13 @@ class FineTune(Training):
     train_fine_tune_learning_rate: float = setting(1e-4, "Learning rate of fine-tuning.", low=1e-8, high=1.0)
     train_augmentation: str = setting(
         "auto",
-        "`online` augments in each epoch; `cached` runs the frozen layers once per view; `auto` caches if that fits.",
+        "`online` augments in each epoch; `cached` runs the frozen layers once per copy; `auto` caches if that fits.",
         choices=("auto", "cached", "online"),
     )
     train_cached_augmentations: int = setting(
         4,
-        "Augmented views of each image that `cached` stores; epochs alternate between them.",
-        unit="views",
+        "Augmented copies of each image that `cached` stores; epochs alternate between them.",
+        unit="copies",
         low=1,
         high=1000,
     )

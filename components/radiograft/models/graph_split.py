@@ -36,8 +36,8 @@ class SplitModel:
     prefix: keras.Model
     suffix: keras.Model
 
-    def bytes_per_view(self, itemsize: int = 2) -> int:
-        """Returns the size of the frontier of one view of an image; `itemsize` is the size of a number."""
+    def bytes_per_copy(self, itemsize: int = 2) -> int:
+        """Returns the size of the frontier of one copy of an image; `itemsize` is the size of a number."""
         return itemsize * sum(int(np.prod(tensor.shape[1:])) for tensor in self.prefix.outputs)
 
 

@@ -1,6 +1,6 @@
 """Caches the activations at a cut-off.
 
-The frozen prefix of the network runs once for each augmented view of an image. Its outputs are stored on disk in half
+The frozen prefix of the network runs once for each augmented copy of an image. Its outputs are stored on disk in half
 precision and memory-mapped, so fine-tuning only runs the trainable suffix.
 """
 
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class CachedActivations:
-    """Outputs of the frozen prefix for every augmented view of the images of one split.
+    """Outputs of the frozen prefix for every augmented copy of the images of one split.
 
     Attributes:
-        parts: one array for each output of the prefix, float16 [views, images, ...].
+        parts: one array for each output of the prefix, float16 [copies, images, ...].
         truth: labels, float32 [images, labels], NaN where unknown.
         image_ids: IDs of the images, in the same order.
         further: the network's further inputs, which the prefix does not read, each float32 [images, ...].
@@ -42,21 +42,21 @@ class CachedActivations:
     further: Sequence[np.ndarray] = ()
 
     @property
-    def views(self) -> int:
-        """Number of cached views of each image."""
+    def copies(self) -> int:
+        """Number of cached copies of each image."""
         return len(self.parts[0])
 
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
         """Returns shuffled, full batches of (activations and further inputs, labels) for consecutive epochs.
 
-        Epoch e reads view e modulo `views`. The order of the images depends only on the seed and the epoch.
+        Epoch e reads copy e modulo `copies`. The order of the images depends only on the seed and the epoch.
         """
         steps = len(self.truth) // batch_size
 
         def generate() -> Iterator[tuple[Any, np.ndarray]]:
             for epoch, step in itertools.product(epochs, range(steps)):
                 rows = self._batch_rows(batch_size, epoch, step, seed)
-                parts = [part[epoch % self.views][rows] for part in self.parts]
+                parts = [part[epoch % self.copies][rows] for part in self.parts]
                 yield _unpack_single([*parts, *(values[rows] for values in self.further)]), self.truth[rows]
 
         signature = (self._signature(self.further), tf.TensorSpec([None, self.truth.shape[1]], tf.float32))
@@ -67,18 +67,18 @@ class CachedActivations:
         return [self.image_ids[row] for row in self._batch_rows(batch_size, epoch, step, seed)]
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
-        """Returns batches of the first view's activations and the further inputs in stored order, see `frontier`."""
+        """Returns batches of the first copy's activations and the further inputs in stored order, see `frontier`."""
         return self._in_order(batch_size, 0, self.further)
 
-    def frontier(self, batch_size: int, view: int) -> tf.data.Dataset:
-        """Returns batches of one view's activations in stored order; the last batch may be smaller."""
-        return self._in_order(batch_size, view, ())
+    def frontier(self, batch_size: int, copy: int) -> tf.data.Dataset:
+        """Returns batches of one copy's activations in stored order; the last batch may be smaller."""
+        return self._in_order(batch_size, copy, ())
 
-    def _in_order(self, batch_size: int, view: int, further: Sequence[np.ndarray]) -> tf.data.Dataset:
+    def _in_order(self, batch_size: int, copy: int, further: Sequence[np.ndarray]) -> tf.data.Dataset:
         def generate() -> Iterator[Any]:
             for start in range(0, len(self.truth), batch_size):
                 # TensorFlow does not copy arrays, and with two replicas on one CPU it would write into these slices.
-                arrays = [*(part[view] for part in self.parts), *further]
+                arrays = [*(part[copy] for part in self.parts), *further]
                 yield _unpack_single([array[start : start + batch_size].copy() for array in arrays])
 
         return _dataset(generate, self._signature(further), -(-len(self.truth) // batch_size))
@@ -120,7 +120,7 @@ def cache_activations(
     data: Shards,
     split: str,
     *,
-    views: int,
+    copies: int,
     batch_size: int,
     seed: int,
     folder: Path,
@@ -132,23 +132,23 @@ def cache_activations(
         prefix: the frozen layers; see `radiograft.models.graph_split.SplitModel`.
         data: the images.
         split: name of the split.
-        views: number of augmented views of each image; 0 stores the images without augmentation, as a single view.
+        copies: number of augmented copies of each image; 0 stores the images without augmentation, as a single copy.
         batch_size: images in a batch.
         seed: seed of the augmentation.
         folder: where the files are created.
-        companions: returns the second input of the prefix for a view: an array [images, ...] in stored order.
+        companions: returns the second input of the prefix for a copy: an array [images, ...] in stored order.
 
     Raises:
         FloatingPointError: an activation is too large for half precision.
     """
-    parts = _create_files(prefix, folder, split, max(views, 1), len(data.split(split)))
-    for view in range(max(views, 1)):
-        log.debug("%s: view %d of %d through the frozen layers", split, view + 1, max(views, 1))
-        images = data.views(split, view, batch_size, seed) if views else data.images(split, batch_size)
+    parts = _create_files(prefix, folder, split, max(copies, 1), len(data.split(split)))
+    for copy in range(max(copies, 1)):
+        log.debug("%s: copy %d of %d through the frozen layers", split, copy + 1, max(copies, 1))
+        images = data.copies(split, copy, batch_size, seed) if copies else data.images(split, batch_size)
         if companions:
-            second = tf.data.Dataset.from_tensor_slices(companions(view)).batch(batch_size)
+            second = tf.data.Dataset.from_tensor_slices(companions(copy)).batch(batch_size)
             images = tf.data.Dataset.zip((images, second))
-        _write_batches(prefix.iter_batches(images), [part[view] for part in parts])
+        _write_batches(prefix.iter_batches(images), [part[copy] for part in parts])
     ids = list(data.split(split)["image_id"])
     return CachedActivations(parts, data.split_targets(split), ids, data.further_of(split))
 
@@ -171,18 +171,18 @@ def extend_activations(
     Raises:
         FloatingPointError: an activation is too large for half precision.
     """
-    parts = _create_files(bridge, folder, split, activations.views, len(activations.truth))
-    for view in range(activations.views):
-        log.debug("%s: view %d of %d on to the next cut-off", split, view + 1, activations.views)
-        _write_batches(bridge.iter_batches(activations.frontier(batch_size, view)), [part[view] for part in parts])
+    parts = _create_files(bridge, folder, split, activations.copies, len(activations.truth))
+    for copy in range(activations.copies):
+        log.debug("%s: copy %d of %d on to the next cut-off", split, copy + 1, activations.copies)
+        _write_batches(bridge.iter_batches(activations.frontier(batch_size, copy)), [part[copy] for part in parts])
     return dataclasses.replace(activations, parts=parts)
 
 
-def _create_files(network: Predictor, folder: Path, split: str, views: int, images: int) -> list[np.ndarray]:
+def _create_files(network: Predictor, folder: Path, split: str, copies: int, images: int) -> list[np.ndarray]:
     """Creates an empty memory-mapped file for each output of the network."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        predictor.create_memmap(folder / f"{split}-{number}.npy", (views, images, *tensor.shape[1:]))
+        predictor.create_memmap(folder / f"{split}-{number}.npy", (copies, images, *tensor.shape[1:]))
         for number, tensor in enumerate(network.model.outputs)
     ]
 
@@ -201,13 +201,13 @@ def _write_batches(batches: Iterator[list[np.ndarray]], parts: list[np.ndarray])
         start += len(outputs[0])
 
 
-def bytes_needed(bytes_per_view: int, data: Shards, views: int) -> int:
-    """Returns the size of the cache: `views` views of each training image and one of each validation image."""
-    return bytes_per_view * (len(data.split("train")) * views + len(data.split("validation")))
+def bytes_needed(bytes_per_copy: int, data: Shards, copies: int) -> int:
+    """Returns the size of the cache: `copies` copies of each training image and one of each validation image."""
+    return bytes_per_copy * (len(data.split("train")) * copies + len(data.split("validation")))
 
 
-def peak_bytes(bytes_per_view: Sequence[int]) -> int:
-    """Returns how many bytes per view are on disk at most, given the bytes per view at each cut-off.
+def peak_bytes(bytes_per_copy: Sequence[int]) -> int:
+    """Returns how many bytes per copy are on disk at most, given the bytes per copy at each cut-off.
 
     While the cache of a cut-off is computed from the previous one, both are on disk.
 
@@ -215,7 +215,7 @@ def peak_bytes(bytes_per_view: Sequence[int]) -> int:
         >>> peak_bytes([10, 30, 20])
         50
     """
-    return max(map(sum, itertools.pairwise(bytes_per_view)), default=sum(bytes_per_view))
+    return max(map(sum, itertools.pairwise(bytes_per_copy)), default=sum(bytes_per_copy))
 
 
 def should_cache(augmentation: str, needed: int, scratch: Path) -> tuple[bool, str]:

@@ -139,21 +139,21 @@ def _split(local: keras.Model, prefix: str, spec: ModelSpec, head: Sequence[str]
 def _cache(
     network: keras.Model, tensors: CropTensors, crops: Sequence[_Crop], context: SearchContext, folder: Path
 ) -> dict[str, CachedActivations]:
-    """Runs the frozen layers on the crops of all views, by data split: the global features come first."""
+    """Runs the frozen layers on the crops of all copies, by data split: the global features come first."""
     control = crops[1].split if len(crops) > 1 else None
     model = branches.build_prefix(tensors, crops[0].split, control, network)
-    per_view = 2 * sum(int(np.prod(tensor.shape[1:])) for tensor in model.outputs)
-    needed = bytes_needed(per_view, context.data, context.settings.train_cached_augmentations)
+    per_copy = 2 * sum(int(np.prod(tensor.shape[1:])) for tensor in model.outputs)
+    needed = bytes_needed(per_copy, context.data, context.settings.train_cached_augmentations)
     check_space(needed, folder, "model_branches=attention_guided")
     log.info("crops of %d images: %.1f MB of activations", len(context.data.rows), needed / 1e6)
     prefix, settings, cached = Predictor(model, context.strategy), context.settings, dict[str, CachedActivations]()
-    for name, views in context.views.items():
+    for name, count in context.copies.items():
         places = functools.partial(draw_places, context.data, name, settings.train_seed)
         cached[name] = cache_activations(
             prefix,
             context.data,
             name,
-            views=views,
+            copies=count,
             batch_size=settings.train_batch_size,
             seed=settings.train_seed,
             folder=folder / "frontier",
@@ -162,10 +162,10 @@ def _cache(
     return cached
 
 
-def draw_places(data: Shards, split: str, seed: int, view: int = 0) -> np.ndarray:
-    """Returns the place of each image's random crop in one view, float32 [images, 2] in [0, 1), in stored order."""
+def draw_places(data: Shards, split: str, seed: int, copy: int = 0) -> np.ndarray:
+    """Returns the place of each image's random crop in one copy, float32 [images, 2] in [0, 1), in stored order."""
     ids = tf.constant(data.split(split)["image_id"].astype(str).tolist(), tf.string)
-    places: np.ndarray = draw_parameters(ids, tf.constant(view, tf.int64), seed, PLACE_DRAWS).numpy()
+    places: np.ndarray = draw_parameters(ids, tf.constant(copy, tf.int64), seed, PLACE_DRAWS).numpy()
     return places
 
 

@@ -58,7 +58,7 @@ class FeatureSet:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def of(self, layers: Sequence[str], split: str, data: Shards) -> CachedActivations:
-        """Returns the features of some layers and one split as activations with a single view.
+        """Returns the features of some layers and one split as activations with a single copy.
 
         Args:
             layers: from the input to the output.
@@ -74,7 +74,7 @@ class FeatureSet:
         return _activations(parts, split, data)
 
     def last_map(self, split: str, data: Shards) -> CachedActivations:
-        """Returns the stored maps of one split as activations with one view, [1, images, height, width, channels]."""
+        """Returns the stored maps of one split as activations with one copy, [1, images, height, width, channels]."""
         return _activations([self.maps[split][None]], split, data)
 
     def scales(self, layers: Sequence[str], chosen: np.ndarray | None = None) -> list[np.ndarray]:

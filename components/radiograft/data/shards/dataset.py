@@ -144,11 +144,11 @@ class Shards:
         records = self._records(split).enumerate().filter(lambda index, _: tf.gather(selected, index))
         return records.map(lambda _, record: self._parse(record)[0])
 
-    def views(self, split: str, view: int, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Streams one augmented view of each image in stored order: the views that `training` uses in epoch `view`."""
+    def copies(self, split: str, copy: int, batch_size: int, seed: int) -> tf.data.Dataset:
+        """Streams one augmented copy of each image in stored order: the copies that `training` uses in epoch `copy`."""
 
         def augmented(images: Any, image_ids: tf.Tensor, _: tf.Tensor) -> Any:
-            return self._augment(images, image_ids, tf.constant(view, tf.int64), seed)
+            return self._augment(images, image_ids, tf.constant(copy, tf.int64), seed)
 
         batches = self.examples(split).batch(batch_size)
         return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -156,7 +156,7 @@ class Shards:
     def training(self, batch_size: int, epochs: range, seed: int) -> tf.data.Dataset:
         """Streams batches of (augmented images, labels) over these epochs; see `inputs` for further inputs.
 
-        Each epoch has its own order and augmented views, which depend only on seed and epoch. The incomplete batch at
+        Each epoch has its own order and augmented copies, which depend only on seed and epoch. The incomplete batch at
         the end of an epoch is dropped.
         """
 

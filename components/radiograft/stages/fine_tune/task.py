@@ -38,7 +38,7 @@ def run(
     """Fine-tunes the feature-extraction model in `start` and writes the model, its SavedModel and the logs.
 
     If `model_cut_off` selects several cut-offs, the best on validation is kept, and search.json contains all trials. If
-    their outputs fit on the scratch disk (`train_augmentation`), the frozen layers run once per augmented view.
+    their outputs fit on the scratch disk (`train_augmentation`), the frozen layers run once per augmented copy.
     Training resumes from `checkpoints` of an earlier attempt.
 
     Raises:

@@ -34,14 +34,14 @@ class ActivationJob(NamedTuple):
 
     Attributes:
         data: training and validation images.
-        views: number of augmented views by split; 0 stands for the images without augmentation.
+        copies: number of augmented copies by split; 0 stands for the images without augmentation.
         batch_size: images in a batch.
         seed: of the augmentation.
         strategy: distributes the network over the devices.
     """
 
     data: Shards
-    views: dict[str, int]
+    copies: dict[str, int]
     batch_size: int
     seed: int
     strategy: tf.distribute.Strategy
@@ -51,9 +51,9 @@ class ActivationJob(NamedTuple):
         prefix = Predictor(split.prefix, self.strategy)
         return {
             name: cache_activations(
-                prefix, self.data, name, views=views, batch_size=self.batch_size, seed=self.seed, folder=folder
+                prefix, self.data, name, copies=copies, batch_size=self.batch_size, seed=self.seed, folder=folder
             )
-            for name, views in self.views.items()
+            for name, copies in self.copies.items()
         }
 
     def extend(self, cached: Activations, shallower: SplitModel, deeper: SplitModel, folder: Path) -> Activations:
@@ -67,11 +67,11 @@ class ActivationJob(NamedTuple):
     def key(self, split: SplitModel) -> str:
         """Returns 32 hexadecimal digits that identify the activations at a cut-off."""
         frontier = [producing_layer(tensor).name for tensor in split.prefix.outputs]
-        return checkpoint_key(weights_digest(split.prefix), frontier, self.data.identity(), self.views, self.seed)
+        return checkpoint_key(weights_digest(split.prefix), frontier, self.data.identity(), self.copies, self.seed)
 
     def bytes(self, split: SplitModel) -> int:
         """Returns the size of the activations at a cut-off."""
-        return bytes_needed(split.bytes_per_view(), self.data, self.views["train"])
+        return bytes_needed(split.bytes_per_copy(), self.data, self.copies["train"])
 
 
 class ActivationStore:

@@ -58,11 +58,11 @@ class SearchContext(NamedTuple):
     def job(self) -> ActivationJob:
         """What activations are computed of."""
         settings = self.settings
-        return ActivationJob(self.data, self.views, settings.train_batch_size, settings.train_seed, self.strategy)
+        return ActivationJob(self.data, self.copies, settings.train_batch_size, settings.train_seed, self.strategy)
 
     @property
-    def views(self) -> dict[str, int]:
-        """Number of cached augmented views by split; 0 stands for the images without augmentation."""
+    def copies(self) -> dict[str, int]:
+        """Number of cached augmented copies by split; 0 stands for the images without augmentation."""
         return {"train": self.settings.train_cached_augmentations, "validation": 0}
 
     def unfreeze_from(self, network: keras.Model, cut_off: str) -> int:
@@ -135,8 +135,8 @@ def _split_at(network: keras.Model, cut_offs: list[str]) -> dict[str, SplitModel
 
 def _decide_caching(splits: dict[str, SplitModel], context: SearchContext, scratch: Path) -> bool:
     """Returns whether to cache activations in `scratch`, and logs the reason."""
-    per_view = peak_bytes([split.bytes_per_view() for split in splits.values()])
-    needed = bytes_needed(per_view, context.data, context.settings.train_cached_augmentations)
+    per_copy = peak_bytes([split.bytes_per_copy() for split in splits.values()])
+    needed = bytes_needed(per_copy, context.data, context.settings.train_cached_augmentations)
     cached, reason = should_cache(context.settings.train_augmentation, needed, scratch)
     log.info("augmentation %s: %s", "cached" if cached else "online", reason)
     return cached

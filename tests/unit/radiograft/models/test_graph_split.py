@@ -87,8 +87,8 @@ def test_pool_before_concat_shrinks_cache_and_preserves_outputs() -> None:
         split_model(model, "conv5_block16_2_conv"),
         split_model(pool_before_concat(model), "conv5_block16_2_conv"),
     )
-    assert plain.bytes_per_view() == 2 * 7 * 7 * (128 + 992)
-    assert pooled_early.bytes_per_view() == 2 * (7 * 7 * 128 + 992) == 14_528
+    assert plain.bytes_per_copy() == 2 * 7 * 7 * (128 + 992)
+    assert pooled_early.bytes_per_copy() == 2 * (7 * 7 * 128 + 992) == 14_528
     images = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 1), dtype="uint8")
     np.testing.assert_allclose(run_split(pooled_early, images), outputs(model, images)[0], atol=1e-6)
 

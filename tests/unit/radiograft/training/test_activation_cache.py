@@ -43,9 +43,9 @@ def data(shards_folder: Path) -> Shards:
     return Shards.read(shards_folder)
 
 
-def cache(cut: SplitModel, data: Shards, folder: Path, views: int, split: str = "train") -> CachedActivations:
+def cache(cut: SplitModel, data: Shards, folder: Path, copies: int, split: str = "train") -> CachedActivations:
     prefix = Predictor(cut.prefix, tf.distribute.get_strategy())
-    return cache_activations(prefix, data, split, views=views, batch_size=7, seed=SEED, folder=folder)
+    return cache_activations(prefix, data, split, copies=copies, batch_size=7, seed=SEED, folder=folder)
 
 
 def train_network(model: keras.Model, training_data: TrainingData, logs: Path) -> History:
@@ -54,18 +54,18 @@ def train_network(model: keras.Model, training_data: TrainingData, logs: Path) -
 
 
 def test_training_on_cached_activations_matches_training_on_images(data: Shards, tmp_path: Path) -> None:
-    """The same views in the same order: as activations through the suffix, and as images through the whole network."""
+    """The same copies in the same order: as activations through the suffix, and as images through the whole network."""
     cached = network()
     cut = split_model(pool_before_concat(cached), CUT_OFF)
-    views, held_out = cache(cut, data, tmp_path / "t", 2), cache(cut, data, tmp_path / "v", 0, "validation")
-    training_data = data_from_activations(views, held_out, BATCH, SEED, replicas=1)
+    copies, held_out = cache(cut, data, tmp_path / "t", 2), cache(cut, data, tmp_path / "v", 0, "validation")
+    training_data = data_from_activations(copies, held_out, BATCH, SEED, replicas=1)
     cached_history = train_network(cut.suffix, training_data, tmp_path / "a")
 
-    images = [np.concatenate(list(data.views("train", view, 7, SEED).as_numpy_iterator())) for view in range(2)]
+    images = [np.concatenate(list(data.copies("train", copy, 7, SEED).as_numpy_iterator())) for copy in range(2)]
     as_images = [
-        (images[epoch % 2][rows], views.truth[rows])
+        (images[epoch % 2][rows], copies.truth[rows])
         for epoch in range(EPOCHS)
-        for rows in np.split(np.random.default_rng([SEED, epoch]).permutation(len(views.truth))[:56], 7)
+        for rows in np.split(np.random.default_rng([SEED, epoch]).permutation(len(copies.truth))[:56], 7)
     ]
     stream = tf.data.Dataset.from_tensor_slices(tuple(np.stack(part) for part in zip(*as_images, strict=True)))
     online = network()
@@ -105,14 +105,14 @@ def test_training_alternates_views_and_shows_each_image_once() -> None:
 @settings(max_examples=15, deadline=None)
 @given(
     images=st.integers(1, 9),
-    views=st.integers(1, 3),
+    copies=st.integers(1, 3),
     batch_size=st.integers(1, 10),
     first=st.integers(0, 3),
     seed=st.integers(0, 2**31),
 )
-def test_training_batches_match_training_ids(images: int, views: int, batch_size: int, first: int, seed: int) -> None:
-    """Row p of view v contains 100 v + p in two tensors; incomplete batches are dropped."""
-    numbers = 100 * np.arange(views)[:, None] + np.arange(images)
+def test_training_batches_match_training_ids(images: int, copies: int, batch_size: int, first: int, seed: int) -> None:
+    """Row p of copy v contains 100 v + p in two tensors; incomplete batches are dropped."""
+    numbers = 100 * np.arange(copies)[:, None] + np.arange(images)
     parts = [numbers[..., None].astype("float16"), np.repeat(numbers[..., None], 2, axis=2).astype("float16")]
     activations = CachedActivations(
         parts, np.arange(images, dtype="float32")[:, None], [f"p{n}" for n in range(images)]
@@ -128,7 +128,7 @@ def test_training_batches_match_training_ids(images: int, views: int, batch_size
         ids = activations.training_ids(batch_size, epoch, step, seed)
         assert ids == [f"p{int(row)}" for row in truth[:, 0]]
         assert len(set(ids)) == batch_size
-        np.testing.assert_array_equal(one[:, 0], 100 * (epoch % views) + truth[:, 0])
+        np.testing.assert_array_equal(one[:, 0], 100 * (epoch % copies) + truth[:, 0])
         np.testing.assert_array_equal(two, np.repeat(one, 2, axis=1))
 
 
@@ -136,7 +136,7 @@ def test_training_batches_match_training_ids(images: int, views: int, batch_size
 def test_in_order_yields_all_images_in_stored_order(batch_size: int) -> None:
     part = np.arange(24, dtype="float16").reshape(2, 6, 2)
     activations = CachedActivations([part, part[..., :1]], np.zeros((6, 1), dtype="float32"), list("abcdef"))
-    batches = list(activations.frontier(batch_size, view=1).as_numpy_iterator())
+    batches = list(activations.frontier(batch_size, copy=1).as_numpy_iterator())
     assert int(activations.in_order(batch_size).cardinality()) == len(batches) == -(-6 // batch_size)
     for number, expected in enumerate((part[1], part[1, :, :1])):
         np.testing.assert_array_equal(np.concatenate([batch[number] for batch in batches]), expected)
@@ -148,7 +148,7 @@ def test_cache_activations_number_above_float16_raises(data: Shards, tmp_path: P
     images = keras.Input((32, 32, 1), dtype="uint8")
     huge = Predictor(keras.Model(images, [keras.layers.Rescaling(1e6)(images)]), tf.distribute.get_strategy())
     with pytest.raises(FloatingPointError, match=r"cached activations must stay below 65504, got .*; choose train_aug"):
-        cache_activations(huge, data, "train", views=1, batch_size=8, seed=0, folder=tmp_path)
+        cache_activations(huge, data, "train", copies=1, batch_size=8, seed=0, folder=tmp_path)
 
 
 class TestShouldCache:

@@ -176,7 +176,7 @@ def test_drift_embeds_the_global_features(guided: Guided) -> None:
 
 
 def test_random_places_depend_on_image_and_view_only(guided: Guided) -> None:
-    first, again, other = (draw_places(guided.data, "train", 3, view) for view in (0, 0, 1))
+    first, again, other = (draw_places(guided.data, "train", 3, copy) for copy in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).min(axis=1).max() > 0.1
     assert abs(first.mean() - 0.5) < 0.05

@@ -19,14 +19,14 @@ from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import CachedActivations, extend_activations, peak_bytes
 from tests.helpers.networks import IMAGES, every_backbone, network, outputs
 
-VIEWS = np.stack([IMAGES, IMAGES[:, ::-1]])
+COPIES = np.stack([IMAGES, IMAGES[:, ::-1]])
 HALF = 2.0**-11  # largest relative rounding error of half precision
 
 
 def cache(cut: SplitModel) -> CachedActivations:
-    """Returns the outputs of the prefix for VIEWS, in half precision."""
-    views = [outputs(cut.prefix, images) for images in VIEWS]
-    parts = [np.stack(part).astype("float16") for part in zip(*views, strict=True)]
+    """Returns the outputs of the prefix for COPIES, in half precision."""
+    copies = [outputs(cut.prefix, images) for images in COPIES]
+    parts = [np.stack(part).astype("float16") for part in zip(*copies, strict=True)]
     return CachedActivations(parts, np.zeros((3, 2), dtype="float32"), ["a", "b", "c"])
 
 
@@ -52,10 +52,10 @@ def test_extend_activations_matches_cache_at_deeper_cut_off(
     for part, expected in zip(activations.parts, cache(cuts[-1]).parts, strict=True):
         assert (part.dtype, part.shape) == (np.float16, expected.shape)
         np.testing.assert_allclose(part, expected, rtol=0, atol=4 * HALF * np.abs(expected).max())
-    for view, images in enumerate(VIEWS):
+    for copy, images in enumerate(COPIES):
         whole = outputs(network(name), images)[0]
         # Rounding before the first blocks of ResNet50 changes a probability by 0.002.
-        np.testing.assert_allclose(outputs(cuts[-1].suffix, [p[view] for p in activations.parts])[0], whole, atol=1e-2)
+        np.testing.assert_allclose(outputs(cuts[-1].suffix, [p[copy] for p in activations.parts])[0], whole, atol=1e-2)
     assert activations.image_ids == ["a", "b", "c"]
 
 

@@ -107,7 +107,7 @@ def test_training_on_cached_activations_matches_training_on_images(data: Shards,
         unfreeze_from(model, "conv")
     cut = split_model(suffix_of, "conv")
     prefix = Predictor(cut.prefix, tf.distribute.get_strategy())
-    options = {"views": 0, "batch_size": 7, "seed": 0}
+    options = {"copies": 0, "batch_size": 7, "seed": 0}
     cached, held_out = (
         cache_activations(prefix, data, split, folder=tmp_path / split, **options) for split in ("train", "validation")
     )

@@ -173,7 +173,7 @@ def test_cache_holds_a_file_for_each_image(data: Shards, tmp_path: Path) -> None
     unfreeze_from(network, "conv")
     split = split_model(network, "conv")
     cached = cache_activations(
-        Predictor(split.prefix, ONE_DEVICE), data, "train", views=0, batch_size=BATCH, seed=0, folder=tmp_path
+        Predictor(split.prefix, ONE_DEVICE), data, "train", copies=0, batch_size=BATCH, seed=0, folder=tmp_path
     )
     shapes = sorted(part.shape for part in cached.parts)
     assert shapes == [(1, STUDIES["train"], 1), *[(1, STUDIES["train"], 8, 8, 4)] * 2]

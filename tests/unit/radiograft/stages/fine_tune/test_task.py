@@ -114,7 +114,7 @@ def test_fine_tune_cache_larger_than_disk_raises_before_work(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The cache has 320 half-precision channels for four views of 58 images and one view of 39 images."""
+    """The cache has 320 half-precision channels for four copies of 58 images and one copy of 39 images."""
     caplog.set_level(logging.DEBUG, "radiograft")
     needed = 2 * 320 * (4 * 58 + 39)
     full = shutil.disk_usage(tmp_path)._replace(free=needed - 1)

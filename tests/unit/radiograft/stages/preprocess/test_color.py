@@ -137,10 +137,10 @@ def test_identity_depends_on_channels(tmp_path: Path) -> None:
 
 def test_views_change_hue_of_stored_images(tmp_path: Path) -> None:
     data = run(disks(), tmp_path, image_augmentation="hue_range=0.5,saturation_range=0.5:1,rotation_range=10")
-    views = data.views("train", 0, 4, 3)
+    copies = data.copies("train", 0, 4, 3)
     images, ids, _ = next(iter(data.examples("train").batch(4)))
     expected = augment(images, draw_parameters(ids, tf.constant(0, tf.int64), 3), data.augmentation)
-    np.testing.assert_array_equal(next(iter(views)), expected)
+    np.testing.assert_array_equal(next(iter(copies)), expected)
     assert np.std(expected.numpy().astype(int) - images.numpy()) > 10
 
 
