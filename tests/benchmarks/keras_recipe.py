@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from radiograft.config.preprocessing import AUGMENTATIONS
+from radiograft.config.augmentation import AUGMENTATIONS
 from radiograft.data.catalog import Catalog, label_column
 from radiograft.metrics.multilabel import auroc
 from tests.benchmarks.films import LABEL, SIDE

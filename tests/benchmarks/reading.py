@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.config import Preprocess
-from radiograft.config.preprocessing import AUGMENTATIONS
+from radiograft.config.augmentation import AUGMENTATIONS
 from radiograft.data.catalog import Catalog, label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.stages.preprocess import task as preprocess

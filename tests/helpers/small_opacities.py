@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.config.training import ATTENTION_GUIDED, FineTune
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.shards.files import write_description

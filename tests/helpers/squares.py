@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.data.catalog import BOX_COLUMNS
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.shards.files import write_description

@@ -15,10 +15,10 @@ from typing import Any
 from radiograft import storage
 from radiograft.backbones import get_backbone, list_backbones
 from radiograft.config import AUTO_CUT_OFF, all_settings, validate_settings
+from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import Scalar, did_you_mean, read_scalar
 from radiograft.config.data_policy import DataPolicy
 from radiograft.config.evaluation import OperatingPoint
-from radiograft.config.preprocessing import Augmentation
 from radiograft.config.search import resolve_strategy
 from radiograft.config.search_parameters import to_assignments
 from radiograft.config.table_layout import TableLayout

@@ -7,8 +7,8 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 
+from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 from radiograft.config.base import Scalar, Settings
-from radiograft.config.preprocessing import AUGMENTATIONS, Augmentation
 from radiograft.config.training import RECIPES, Recipe
 
 # Settings that hold several values, each of which may be a parameter.

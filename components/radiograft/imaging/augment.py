@@ -10,7 +10,7 @@ import math
 import tensorflow as tf
 from keras import ops
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 
 DRAWS = 13
 RESOLUTION = 2**24  # float32 represents every multiple of 2**-24 below 1 exactly

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.augment import augment, draw_parameters
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from radiograft.config import FineTune, all_settings
-from radiograft.config.preprocessing import AUGMENTATIONS, Augmentation
+from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 from radiograft.config.resolution import (
     PRESETS_FOLDER,
     apply_overrides,

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from radiograft.config.augmentation import Augmentation
 from radiograft.config.data import MULTILABEL, REGRESSION
-from radiograft.config.preprocessing import STRETCH, Augmentation
+from radiograft.config.preprocessing import STRETCH
 from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX
 from radiograft.data.shards.records import parse_fields

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.config import Preprocess
-from radiograft.config.preprocessing import AUGMENTATIONS, Augmentation
+from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 
 
 def test_parse_preset_name_returns_preset() -> None:

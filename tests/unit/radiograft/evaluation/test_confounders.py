@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, fisher_exact
 
 from radiograft.config import Evaluate
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.data.catalog import no_boxes
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import results

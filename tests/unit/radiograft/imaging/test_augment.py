@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import apply_affine_transform
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.imaging.augment import DRAWS, augment, draw_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # raised by Keras's use of SciPy

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.augment import augment, draw_parameters
 from radiograft.reporting.contact_sheet import draw_contact_sheet, training_contact_sheet

@@ -13,7 +13,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radiograft.config.preprocessing import Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.shards.files import copy_records, write_description
 from radiograft.data.shards.records import write_shard

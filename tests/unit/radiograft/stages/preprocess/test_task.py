@@ -14,8 +14,8 @@ import tensorflow as tf
 from PIL import Image
 
 from radiograft.config import Preprocess
+from radiograft.config.augmentation import Augmentation
 from radiograft.config.base import read_settings, record_settings
-from radiograft.config.preprocessing import Augmentation
 from radiograft.data.catalog import SPLITS, Catalog, exclusion
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.decode import decode
