@@ -151,7 +151,7 @@ def test_fit_probes_without_convergence_warns(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if the last step counts as the optimum whatever its size."""
-    monkeypatch.setattr(linear_probes, "MAX_STEPS", 3)
+    monkeypatch.setattr(probe_solver, "MAX_STEPS", 3)
     with caplog.at_level("WARNING"):
         linear_probes.fit_probes(*images(200, 0), WIDTHS)
     assert "linear probes: no convergence in 3 steps, scores still change by" in caplog.text
