@@ -14,7 +14,7 @@ from radiograft.models.backbone import build_backbone
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.trainer import TrainConfig
+from radiograft.training.train_config import TrainConfig
 from tests.benchmarks import films
 from tests.benchmarks.keras_recipe import seconds_of_fine_tuning
 from tests.benchmarks.recipe import COPIES, EPOCHS, FINE_TUNE, NEVER

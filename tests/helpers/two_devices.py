@@ -46,7 +46,8 @@ from radiograft.training.search.cut_off import SearchContext
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 from tests.helpers.fused import network_for
 from tests.helpers.studies import dual_network
 

@@ -32,10 +32,10 @@ from radiograft.training.feature_classifier import extract_all_features, fit_cla
 from radiograft.training.feature_extraction import FITTED_SPLITS, FeatureSet
 from radiograft.training.history import History
 from radiograft.training.search.activation_store import ActivationStore
-from radiograft.training.search.cut_off import SearchContext, fine_tune_config, fine_tune_each
+from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.search.results import make_trial
 from radiograft.training.tasks.registry import get_task
-from radiograft.training.trainer import TrainObserver
+from radiograft.training.train_config import TrainObserver, train_config
 
 BACKBONE_SETTINGS = ("model_backbone", "model_weights", "model_weights_md5", "model_normalization")
 CACHE_SETTINGS = (*IMAGE_SETTINGS, *BACKBONE_SETTINGS, "model_cut_off")  # they change what trials can share
@@ -137,7 +137,7 @@ class TrialRunner:
         data, backbone = self.data(values), get_backbone(str(values["model_backbone"]))
         settings = self._fit_batch(FineTune.of(values))
         keras.utils.set_random_seed(settings.train_seed)
-        config = fine_tune_config(settings, get_task(data.task, data.labels), head, logs, observer)
+        config = train_config(settings, get_task(data.task, data.labels), head, logs, observer)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, backbone, head)
         context = SearchContext(settings, data, config, self.strategy, checkpoints, self._store)
         initial = variables.read_variables(network.variables)

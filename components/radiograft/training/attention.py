@@ -38,7 +38,8 @@ from radiograft.training.activation_cache import (
 from radiograft.training.checkpoints import weights_digest
 from radiograft.training.history import History
 from radiograft.training.search.cut_off import SearchContext
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 
 log = logging.getLogger(__name__)
 

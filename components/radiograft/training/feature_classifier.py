@@ -41,11 +41,11 @@ from radiograft.training.feature_extraction import (
     has_lateral_image,
 )
 from radiograft.training.history import History
-from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.boxes import BoxTask
-from radiograft.training.tasks.registry import get_monitor, get_task
+from radiograft.training.tasks.registry import get_task
 from radiograft.training.tasks.regression import fit_scales
-from radiograft.training.trainer import TrainConfig, TrainObserver, train
+from radiograft.training.train_config import TrainObserver, train_config
+from radiograft.training.trainer import train
 
 
 def extract_all_features(
@@ -128,31 +128,12 @@ def fit_classifier(
             with_boxes(activations, data, split, positions)
             for activations, split in zip((training, validation), FITTED_SPLITS, strict=True)
         )
-    config = _train_config(settings, task, head, logs, observer)
+    config = train_config(settings, task, head, logs, observer)
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)
     training_data = data_from_activations(training, validation, settings.train_batch_size, seed, replicas)
     history = train(trained, training_data, config, strategy, checkpoints.of(logs.name, *key))
     return network, head, history
-
-
-def _train_config(
-    settings: ExtractFeatures, task: TrainingTask, head: tuple[str, ...], logs: Path, observer: TrainObserver | None
-) -> TrainConfig:
-    return TrainConfig(
-        name=logs.name.replace("_", " "),
-        optimizer=settings.train_optimizer,
-        learning_rate=settings.train_feature_learning_rate,
-        recipe=settings.recipe(),
-        epochs=settings.train_feature_epochs,
-        patience=settings.train_patience,
-        logs=logs,
-        head=head,
-        task=task,
-        monitor=get_monitor(settings.train_monitor),
-        observer=observer,
-        members=settings.train_members,
-    )
 
 
 def _build_network(

@@ -5,68 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from radiograft.config.training import Recipe
 from radiograft.models import variables
 from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData
 from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
-from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, divergence_threshold, validation_loss
-from radiograft.training.tasks.multilabel import MultilabelTask
+from radiograft.training.tasks.base import OBJECTIVE, divergence_threshold, validation_loss
 from radiograft.training.tensorboard_curves import TensorBoardCurves
+from radiograft.training.train_config import TrainConfig
 
 log = logging.getLogger(__name__)
-
-
-class TrainObserver(Protocol):
-    """Follows a training; an exception that it raises ends the training."""
-
-    def on_epochs(self, history: History) -> None:
-        """Called with all epochs so far after each epoch, and when training resumes."""
-
-    def on_trained(self, history: History, scores: np.ndarray) -> None:
-        """Called at the end with the validation scores, float32 [images, labels], of the weights that were kept."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        name: of the training, for log messages.
-        optimizer: one of `radiograft.training.optimizers.OPTIMIZERS`.
-        learning_rate: highest learning rate of the schedule.
-        recipe: schedule, averaging, clipping and so on.
-        epochs: largest number of epochs.
-        patience: epochs without a better monitored metric before training stops.
-        logs: folder for TensorBoard.
-        head: names of the layers after the pooled features, which train at the full rate.
-        task: loss, metrics and the monitor.
-        monitor: chooses between epochs; None is the task's own monitor.
-        observer: learns of each epoch and of the result, for a search.
-        members: number of best epochs whose weights may be averaged; see `TrainingLoop.restore_best`.
-    """
-
-    name: str
-    optimizer: str
-    learning_rate: float
-    recipe: Recipe
-    epochs: int
-    patience: int
-    logs: Path
-    head: tuple[str, ...] = ()
-    task: TrainingTask = MultilabelTask()  # noqa: RUF009  immutable
-    monitor: Monitor | None = None
-    observer: TrainObserver | None = None
-    members: int = 1
 
 
 def train(

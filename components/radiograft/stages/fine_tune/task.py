@@ -27,9 +27,9 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import fit_batch_size, with_patient_data, with_views
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
-from radiograft.training.search.cut_off import SearchContext, fine_tune_config, fine_tune_each
+from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.tasks.registry import get_task
-from radiograft.training.trainer import TrainConfig
+from radiograft.training.train_config import TrainConfig, train_config
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
     spec = ModelSpec.read(start)
     data = with_views(with_patient_data(data, spec.covariates), spec.lateral)
     task = get_task(spec.task, spec.labels, spec.scales)
-    config = fine_tune_config(settings, task, spec.head, logs / "fine_tuning")
+    config = train_config(settings, task, spec.head, logs / "fine_tuning")
     with strategy.scope():
         network = cast_to_policy(artifact.load_model(start), spec.tensors)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, get_backbone(spec.backbone), spec.head)

@@ -28,9 +28,8 @@ from radiograft.training.datasets import TrainingData, data_from_activations, da
 from radiograft.training.history import History
 from radiograft.training.search.activation_store import ActivationJob, Activations, ActivationStore
 from radiograft.training.search.results import best_trial, make_trial
-from radiograft.training.tasks.base import TrainingTask
-from radiograft.training.tasks.registry import get_monitor
-from radiograft.training.trainer import TrainConfig, TrainObserver, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 
 log = logging.getLogger(__name__)
 
@@ -177,27 +176,3 @@ def _computation(
     if previous is None:
         return lambda folder: job.compute(split, folder)
     return lambda folder: job.extend(cached, previous, split, folder)
-
-
-def fine_tune_config(
-    settings: FineTune,
-    task: TrainingTask,
-    head: tuple[str, ...],
-    logs: Path,
-    observer: TrainObserver | None = None,
-) -> TrainConfig:
-    """Returns how to fine-tune; see `TrainConfig`."""
-    return TrainConfig(
-        name="fine tuning",
-        optimizer=settings.train_optimizer,
-        learning_rate=settings.train_fine_tune_learning_rate,
-        recipe=settings.recipe(),
-        epochs=settings.train_fine_tune_epochs,
-        patience=settings.train_patience,
-        logs=logs,
-        head=head,
-        task=task,
-        monitor=get_monitor(settings.train_monitor),
-        observer=observer,
-        members=settings.train_members,
-    )

@@ -23,7 +23,8 @@ from radiograft.training.activation_cache import CachedActivations, bytes_needed
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations
 from radiograft.training.history import History
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 
 CUT_OFF = "conv5_block16_2_conv"
 BATCH, EPOCHS, SEED = 8, 3, 5

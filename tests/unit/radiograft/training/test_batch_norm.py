@@ -24,7 +24,8 @@ from radiograft.training.datasets import data_from_activations
 from radiograft.training.history import History
 from radiograft.training.tasks.base import LOSS, Monitor
 from radiograft.training.tasks.multilabel import validation_metrics
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 
 BATCH, STEPS, EPOCHS = 8, 4, 5
 PLATEAU, AVERAGED = Recipe("plateau", loss_weights="balanced"), Recipe(ema=0.5)

@@ -20,7 +20,8 @@ from radiograft.training.activation_cache import cache_activations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import data_from_activations, fit_covariates, with_patient_data
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 from tests.helpers.fused import network_for
 
 BATCH = 8

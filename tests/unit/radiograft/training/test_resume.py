@@ -23,7 +23,8 @@ from radiograft.training.datasets import data_from_activations
 from radiograft.training.history import History
 from radiograft.training.optimizers import OPTIMIZERS
 from radiograft.training.tasks.multiclass import MulticlassTask
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 from tests.helpers.tensorboard_events import scalars
 
 BATCH, STEPS, EPOCHS = 8, 4, 4

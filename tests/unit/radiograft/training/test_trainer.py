@@ -17,7 +17,8 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations, steps_per_epoch
 from radiograft.training.history import History
 from radiograft.training.optimizers import OPTIMIZERS
-from radiograft.training.trainer import TrainConfig, TrainingLoop, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import TrainingLoop, train
 
 BATCH = 8
 

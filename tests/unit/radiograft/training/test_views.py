@@ -30,7 +30,7 @@ from radiograft.training.activation_cache import cache_activations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import fit_covariates, with_patient_data, with_views
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
-from radiograft.training.trainer import TrainConfig
+from radiograft.training.train_config import TrainConfig
 from tests.helpers.images import encode
 from tests.helpers.registry_folder import RegistryFolder
 from tests.helpers.studies import STUDIES, dual_network, study_catalog, write_shards

@@ -29,7 +29,8 @@ from radiograft.training.tasks.multiclass import (
     validation_metrics,
 )
 from radiograft.training.tasks.registry import get_task
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 
 NAN = float("nan")
 UNKNOWN = [NAN, NAN, NAN]

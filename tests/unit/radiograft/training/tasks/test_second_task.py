@@ -21,7 +21,8 @@ from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData, data_from_activations
 from radiograft.training.history import History
 from radiograft.training.tasks.base import Monitor
-from radiograft.training.trainer import TrainConfig, train
+from radiograft.training.train_config import TrainConfig
+from radiograft.training.trainer import train
 
 MEAN_ABSOLUTE_ERROR = Monitor("val_mae", "min")
 
