@@ -22,6 +22,8 @@ NAMED_WEIGHTS = ("imagenet", "none", *PACKAGES)  # values of `model_weights` tha
 FROZEN_BATCH_NORM, TRAINED_BATCH_NORM = "frozen", "train"  # values of `train_batch_norm`
 AUTO_MONITOR, LOSS_MONITOR = "auto", "loss"  # values of `train_monitor`
 AUTO_LAYER, LAST_LAYER, ALL_LAYERS = "auto", "last", "all"  # values of model_feature_layer
+AUTO_ENGINE, TENSORFLOW = "auto", "tensorflow"
+FROZEN_ENGINES = (AUTO_ENGINE, TENSORFLOW, "tensorflow_bfloat16", "openvino", "openvino_bfloat16")
 AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA = "average", "max", "lse", "lse_lba", "noisy_or", "csra"
 POOLINGS = (AVERAGE, MAX, LSE, LSE_LBA, NOISY_OR, CSRA)  # values of model_pooling
 GLOBAL, ATTENTION_GUIDED = "global", "attention_guided"  # values of model_branches
@@ -101,6 +103,12 @@ class Training(SeedSettings):
         "Precision; `auto` is mixed precision if all GPUs support it, else float32.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
+    train_frozen_engine: str = setting(
+        AUTO_ENGINE,
+        "What runs the frozen layers on a CPU. `auto` measures what is installed and takes the fastest whose features "
+        "agree with TensorFlow's; on GPUs and for fewer than 4,096 images it is TensorFlow.",
+        choices=FROZEN_ENGINES,
+    )
     model_cut_off: str = setting(
         get_backbone(DEFAULT_BACKBONE).default_cut_off,
         "First layer that fine-tuning trains; of several separated by commas, or with `auto`, the best is kept.",
@@ -128,6 +136,12 @@ class Training(SeedSettings):
         super().__post_init__()
         self.backbones_to_compare()
         self.recipe()
+        is_mixed = self.train_precision not in ("auto", "float32")
+        if is_mixed and self.train_frozen_engine not in (AUTO_ENGINE, TENSORFLOW):
+            raise ValueError(
+                f"train_frozen_engine={self.train_frozen_engine} needs train_precision=float32 or auto, got "
+                f"{self.train_precision}: change one of them"
+            )
         split_cut_offs(self.model_cut_off)
 
     def backbones_to_compare(self) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ def run(
         check_laterals(data.rows)
     with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
         extraction = extract_all_features(settings, data, strategy, features, Path(scratch), checkpoints)
+        settings = dataclasses.replace(settings, train_frozen_engine=extraction.engine)  # recorded below
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         backbone, cut_off = extraction.backbone, settings.model_cut_off
         backbone_spec = get_backbone(settings.model_backbone)
