@@ -146,7 +146,7 @@ def extract_features(
     kept = checkpoints.of("frozen_engine", *key)
     engine = choose_engine(engine, extractor, columns, images, count, strategy, kept)
     network = keras.Model(backbone.input, [extractor.output, last]) if map_folder else extractor
-    predictor, key = build_predictor(network, strategy, engine), (*key, engine)
+    predictor = build_predictor(network, strategy, engine)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
         log.debug("%d images of %s through %s", rows, split, extractor.name)
@@ -155,7 +155,7 @@ def extract_features(
             maps[split] = _create_map_file(map_folder, split, (rows, *last.shape[1:]))
             outputs = _write_maps(predictor.iter_batches(images), maps[split])
         else:
-            outputs = _iter_features(predictor, images, checkpoints.of(split, *key))
+            outputs = _iter_features(predictor, images, checkpoints.of(split, *key, engine))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
     return FeatureSet(backbone, columns, stored, engine, maps=maps)
 

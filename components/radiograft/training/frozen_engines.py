@@ -149,7 +149,7 @@ def fastest_engine(
         clock: returns seconds.
     """
     features = {name: predictor.predict(sample) for name, predictor in predictors.items()}  # also compiles them
-    cosines = {name: _smallest_cosine(features[TENSORFLOW], features[name], columns) for name in predictors}
+    cosines = {name: smallest_cosine(features[TENSORFLOW], features[name], columns) for name in predictors}
     seconds = dict.fromkeys(predictors, float("inf"))
     for _ in range(CALIBRATION_ROUNDS):
         for name, predictor in predictors.items():
@@ -167,8 +167,14 @@ def fastest_engine(
     return best
 
 
-def _smallest_cosine(reference: np.ndarray, features: np.ndarray, columns: Mapping[str, Sequence[slice]]) -> float:
-    """Returns the smallest cosine of a layer, which is the mean over the images."""
+def smallest_cosine(reference: np.ndarray, features: np.ndarray, columns: Mapping[str, Sequence[slice]]) -> float:
+    """Returns the smallest cosine of a layer's features, each the mean over the images.
+
+    Args:
+        reference: features [n, channels].
+        features: those to compare, with the same shape.
+        columns: columns of each layer.
+    """
     layers = (np.r_[tuple(parts)] for parts in columns.values())
     return min(_mean_cosine(reference[:, layer], features[:, layer]) for layer in layers)
 
