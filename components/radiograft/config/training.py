@@ -12,6 +12,8 @@ AUTO_CUT_OFF = "auto"  # fine-tunes from each of the last blocks and keeps the b
 DEFAULT_BACKBONE = "densenet121"
 FROZEN_BATCH_NORM, TRAINED_BATCH_NORM = "frozen", "train"  # values of `train_batch_norm`
 AUTO_MONITOR, LOSS_MONITOR = "auto", "loss"  # values of `train_monitor`
+AUTO_ENGINE, TENSORFLOW = "auto", "tensorflow"  # values of `train_frozen_engine`
+FROZEN_ENGINES = (AUTO_ENGINE, TENSORFLOW, "tensorflow_bfloat16", "openvino", "openvino_bfloat16")
 GLOBAL, ATTENTION_GUIDED = "global", "attention_guided"  # values of model_branches
 
 RECIPES: dict[str, dict[str, Scalar]] = {
@@ -55,6 +57,12 @@ class Training(SeedSettings):
         "Precision; `auto` is mixed precision if all GPUs support it, else float32.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
+    train_frozen_engine: str = setting(
+        AUTO_ENGINE,
+        "What runs the frozen layers on a CPU. `auto` measures what is installed and takes the fastest whose features "
+        "agree with TensorFlow's; on GPUs and for fewer than 4,096 images it is TensorFlow.",
+        choices=FROZEN_ENGINES,
+    )
     model_cut_off: str = setting(
         get_backbone(DEFAULT_BACKBONE).default_cut_off,
         "First layer that fine-tuning trains; of several separated by commas, or with `auto`, the best is kept.",
@@ -82,6 +90,12 @@ class Training(SeedSettings):
         super().__post_init__()
         self.backbones_to_compare()
         self.recipe()
+        is_mixed = self.train_precision not in ("auto", "float32")
+        if is_mixed and self.train_frozen_engine not in (AUTO_ENGINE, TENSORFLOW):
+            raise ValueError(
+                f"train_frozen_engine={self.train_frozen_engine} needs train_precision=float32 or auto, got "
+                f"{self.train_precision}: change one of them"
+            )
         split_cut_offs(self.model_cut_off)
 
     def backbones_to_compare(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from radiograft.training.cut_off_curve import choose_feature_layers, compute_cur
 from radiograft.training.datasets import fit_batch_size, fit_covariates, with_patient_data
 from radiograft.training.feature_classifier import extract_all_features, fit_classifier, is_fine_tunable
 from radiograft.training.feature_extraction import FITTED_SPLITS, FeatureSet
+from radiograft.training.frozen_engines import follow_choice
 from radiograft.training.history import History
 from radiograft.training.search.activation_store import ActivationStore
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
@@ -136,6 +137,8 @@ class TrialRunner:
         network, head, _ = self._start(values, logs, checkpoints)
         data, backbone = self.data(values), get_backbone(str(values["model_backbone"]))
         settings = self._fit_batch(FineTune.of(values))
+        engine = follow_choice(settings.train_frozen_engine, self._extract(values).engine)
+        settings = dataclasses.replace(settings, train_frozen_engine=engine)
         keras.utils.set_random_seed(settings.train_seed)
         config = train_config(settings, get_task(data.task, data.labels), head, logs, observer)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, backbone, head)

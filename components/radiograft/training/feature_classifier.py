@@ -80,14 +80,15 @@ def extract_all_features(
         _build_extractor(backbone, spec, layers, settings.model_cut_off)
     maps = None if settings.model_pooling == AVERAGE else scratch / weights_digest(backbone)
 
-    def extract(images: Shards, folder: Path) -> FeatureSet:
+    def extract(images: Shards, folder: Path, engine: str) -> FeatureSet:
         batch_size = settings.train_batch_size
-        return extract_features(backbone, spec.taps, images, batch_size, strategy, folder, checkpoints, maps)
+        return extract_features(backbone, spec.taps, images, batch_size, strategy, folder, checkpoints, maps, engine)
 
-    frontal = extract(data, folder)
+    frontal = extract(data, folder, settings.train_frozen_engine)
     if settings.model_views != FRONTAL_LATERAL:
         return frontal
-    return dataclasses.replace(frontal, lateral=extract(dataclasses.replace(data, roles=(LATERAL,)), folder / LATERAL))
+    laterals = dataclasses.replace(data, roles=(LATERAL,))
+    return dataclasses.replace(frontal, lateral=extract(laterals, folder / LATERAL, frontal.engine))
 
 
 def fit_classifier(

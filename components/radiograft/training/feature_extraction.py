@@ -11,11 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from radiograft.config.training import TENSORFLOW
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.feature_layers import build_distinct_taps, feature_parts
 from radiograft.models.predictor import MAX_FLOAT16, Predictor, create_memmap, stream_to_file
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints, weights_digest
+from radiograft.training.frozen_engines import build_predictor, choose_engine
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class FeatureSet:
             output. Layers share columns if one concatenates the outputs of others, as in DenseNet.
         stored: features by split, float16 [images, distinct channels], memory-mapped.
         lateral: features of the lateral images, if the network reads them.
+        engine: what ran the frozen layers, see `train_frozen_engine`.
         maps: output of the deepest layer by split, float16 [images, height, width, channels], memory-mapped; empty
             unless a head needs it.
     """
@@ -44,6 +47,7 @@ class FeatureSet:
     backbone: keras.Model
     columns: dict[str, tuple[slice, ...]]
     stored: dict[str, np.ndarray]
+    engine: str = TENSORFLOW
     lateral: FeatureSet | None = None
     maps: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -116,6 +120,7 @@ def extract_features(
     folder: Path,
     checkpoints: Checkpoints,
     map_folder: Path | None = None,
+    engine: str = TENSORFLOW,
 ) -> FeatureSet:
     """Runs the backbone once on the training and validation images and pools the outputs of the given layers.
 
@@ -124,6 +129,7 @@ def extract_features(
 
     Args:
         map_folder: where the output of the deepest layer is stored too, before pooling; None for nowhere.
+        engine: the setting `train_frozen_engine`.
 
     Raises:
         FloatingPointError: a number is too large for half precision.
@@ -134,9 +140,13 @@ def extract_features(
     folder.mkdir(parents=True, exist_ok=True)
     stored, maps = {}, dict[str, np.ndarray]()
     last = backbone.get_layer(layers[-1]).output
-    predictor = Predictor(keras.Model(backbone.input, [extractor.output, last]) if map_folder else extractor, strategy)
     width = int(extractor.output.shape[-1])  # a checkpoint of another width is not of these features
     key = (weights_digest(backbone), data.identity(), batch_size, width)
+    images, count = data.images("train", batch_size), sum(len(data.split(split)) for split in FITTED_SPLITS)
+    kept = checkpoints.of("frozen_engine", *key)
+    engine = choose_engine(engine, extractor, columns, images, count, strategy, kept)
+    network = keras.Model(backbone.input, [extractor.output, last]) if map_folder else extractor
+    predictor = build_predictor(network, strategy, engine)
     for split in FITTED_SPLITS:
         rows = len(data.split(split))
         log.debug("%d images of %s through %s", rows, split, extractor.name)
@@ -145,9 +155,9 @@ def extract_features(
             maps[split] = _create_map_file(map_folder, split, (rows, *last.shape[1:]))
             outputs = _write_maps(predictor.iter_batches(images), maps[split])
         else:
-            outputs = _iter_features(predictor, images, checkpoints.of(split, *key))
+            outputs = _iter_features(predictor, images, checkpoints.of(split, *key, engine))
         stored[split] = stream_to_file(outputs, rows, folder / f"{split}.npy")
-    return FeatureSet(backbone, columns, stored, maps=maps)
+    return FeatureSet(backbone, columns, stored, engine, maps=maps)
 
 
 def _create_map_file(folder: Path, split: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -58,6 +58,7 @@ def run(
     is_compared = bool(covariates) and data.task != REGRESSION  # with the image alone, by AUROC
     with tempfile.TemporaryDirectory(prefix="radiograft-maps-") as scratch, strategy.scope():
         extraction = extract_all_features(settings, data, strategy, features, Path(scratch), checkpoints)
+        settings = dataclasses.replace(settings, train_frozen_engine=extraction.engine)  # recorded below
         points = _write_curves(settings, extraction, data, features, logs / "linear_probes")
         layers = _choose_layers(settings, extraction, points)
         network, head, history = fit_classifier(

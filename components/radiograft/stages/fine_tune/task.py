@@ -13,7 +13,7 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.config import ExtractFeatures, FineTune
 from radiograft.config.base import read_settings, record_settings
-from radiograft.config.training import ATTENTION_GUIDED
+from radiograft.config.training import ATTENTION_GUIDED, TENSORFLOW
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.reference import EmbeddingModel
 from radiograft.models import artifact
@@ -25,6 +25,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.training import attention, devices
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import fit_batch_size, with_patient_data, with_views
+from radiograft.training.frozen_engines import follow_choice
 from radiograft.training.search import comparison
 from radiograft.training.search import results as search_results
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
@@ -51,6 +52,9 @@ def run(
     keras.mixed_precision.set_global_policy(devices.choose_precision(settings.train_precision))
     data, strategy = Shards.read(shards_folder), devices.distribution_strategy()
     settings = fit_batch_size(settings, len(data.split("train")), strategy.num_replicas_in_sync)
+    chosen = str(read_settings(start).get("train_frozen_engine", TENSORFLOW))
+    engine = follow_choice(settings.train_frozen_engine, chosen)
+    settings = dataclasses.replace(settings, train_frozen_engine=engine)
     spec = ModelSpec.read(start)
     data = with_views(with_patient_data(data, spec.covariates), spec.lateral)
     task = get_task(spec.task, spec.labels, spec.scales)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from radiograft.config.training import TENSORFLOW
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.graph import upstream_layers
 from radiograft.models.graph_split import SplitModel, bridge_model
@@ -23,6 +24,7 @@ from radiograft.training.activation_cache import (
     extend_activations,
 )
 from radiograft.training.checkpoints import checkpoint_key, weights_digest
+from radiograft.training.frozen_engines import build_predictor
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class ActivationJob(NamedTuple):
         batch_size: images in a batch.
         seed: of the augmentation.
         strategy: distributes the network over the devices.
+        engine: runs the frozen layers, see `train_frozen_engine`; not `auto`.
     """
 
     data: Shards
@@ -45,10 +48,11 @@ class ActivationJob(NamedTuple):
     batch_size: int
     seed: int
     strategy: tf.distribute.Strategy
+    engine: str = TENSORFLOW
 
     def compute(self, split: SplitModel, folder: Path) -> Activations:
         """Computes the activations of all splits from the images, with files in `folder`."""
-        prefix = Predictor(split.prefix, self.strategy)
+        prefix = build_predictor(split.prefix, self.strategy, self.engine)
         return {
             name: cache_activations(
                 prefix, self.data, name, copies=copies, batch_size=self.batch_size, seed=self.seed, folder=folder
@@ -67,7 +71,8 @@ class ActivationJob(NamedTuple):
     def key(self, split: SplitModel) -> str:
         """Returns 32 hexadecimal digits that identify the activations at a cut-off."""
         frontier = [producing_layer(tensor).name for tensor in split.prefix.outputs]
-        return checkpoint_key(weights_digest(split.prefix), frontier, self.data.identity(), self.copies, self.seed)
+        network = weights_digest(split.prefix), frontier, self.engine
+        return checkpoint_key(*network, self.data.identity(), self.copies, self.seed)
 
     def bytes(self, split: SplitModel) -> int:
         """Returns the size of the activations at a cut-off."""

@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.config import FineTune
+from radiograft.config.training import TENSORFLOW
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
 from radiograft.models.cut_offs import unfreeze_from
@@ -25,6 +26,7 @@ from radiograft.registry.training_types import Trial
 from radiograft.training.activation_cache import CachedActivations, bytes_needed, peak_bytes, should_cache
 from radiograft.training.checkpoints import Checkpoints, weights_digest
 from radiograft.training.datasets import TrainingData, data_from_activations, data_from_images
+from radiograft.training.frozen_engines import follow_choice
 from radiograft.training.history import History
 from radiograft.training.search.activation_store import ActivationJob, Activations, ActivationStore
 from radiograft.training.search.results import best_trial, make_trial
@@ -57,7 +59,14 @@ class SearchContext(NamedTuple):
     def job(self) -> ActivationJob:
         """What activations are computed of."""
         settings = self.settings
-        return ActivationJob(self.data, self.copies, settings.train_batch_size, settings.train_seed, self.strategy)
+        return ActivationJob(
+            self.data,
+            self.copies,
+            settings.train_batch_size,
+            settings.train_seed,
+            self.strategy,
+            follow_choice(settings.train_frozen_engine, TENSORFLOW),
+        )
 
     @property
     def copies(self) -> dict[str, int]:

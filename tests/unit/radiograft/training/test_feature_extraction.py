@@ -14,7 +14,7 @@ import tensorflow as tf
 from radiograft.data.shards.dataset import Shards
 from radiograft.models.cut_offs import build_tap_model
 from radiograft.models.predictor import Predictor
-from radiograft.training import feature_extraction
+from radiograft.training import feature_extraction, frozen_engines
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.feature_extraction import FeatureSet, extract_features
 from tests.helpers.stages import NO_CHECKPOINTS
@@ -108,7 +108,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                     raise KeyboardInterrupt
                 yield output
 
-    monkeypatch.setattr(feature_extraction, "Predictor", Interrupted)
+    monkeypatch.setattr(frozen_engines, "Predictor", Interrupted)
     monkeypatch.setattr(feature_extraction, "BATCHES_PER_PIECE", 1)
     return sizes
 
