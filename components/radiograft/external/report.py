@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from radiograft.data.catalog import label_column, score_column
-from radiograft.data.label_counts import count_classes
-from radiograft.data.quality.summary import count_pixels
+from radiograft.data.quality.summary import count_classes, count_pixels
 from radiograft.evaluation import calibration, confounders, shortcuts, subgroups
 from radiograft.evaluation.predictions import PUBLISHED
 from radiograft.external.archive import Archive

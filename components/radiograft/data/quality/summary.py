@@ -14,7 +14,6 @@ from radiograft.config.data import MULTILABEL, REGRESSION
 from radiograft.config.data_policy import NOT_ASKED_FOR, DataPolicy, defect_of
 from radiograft.data import change_detection
 from radiograft.data.catalog import SPLITS, count_splits, label_class, summarize_exclusions
-from radiograft.data.label_counts import count_classes
 
 FILE = "data.json"  # in the folder of shards
 FEW_PATIENTS = 10  # default of evaluate_min_patients
@@ -69,6 +68,25 @@ def rare_labels(rows: pd.DataFrame, labels: Sequence[str]) -> list[str]:
         if few:
             notes.append(f"rare in {split} (fewer than {FEW_PATIENTS} patients): {', '.join(few)}")
     return notes
+
+
+def count_classes(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Returns the numbers of positive, negative and unknown images and of positive patients of each label.
+
+    Args:
+        rows: patient_id and the label columns; a soft label counts as its class.
+        labels: names of the labels.
+    """
+    truths = {label: label_class(rows, label) for label in labels}
+    return {
+        label: {
+            "positives": int(truth.eq(1).sum()),
+            "negatives": int(truth.eq(0).sum()),
+            "unknown": int(truth.isna().sum()),
+            "positive_patients": int(rows["patient_id"][truth.eq(1)].nunique()),
+        }
+        for label, truth in truths.items()
+    }
 
 
 def count_pixels(rows: pd.DataFrame) -> dict[str, int] | None:

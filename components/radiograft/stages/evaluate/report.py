@@ -11,8 +11,7 @@ from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.training import LOSS_MONITOR
 from radiograft.data import splits
 from radiograft.data.catalog import label_column, score_column
-from radiograft.data.label_counts import count_classes
-from radiograft.data.quality.summary import count_pixels
+from radiograft.data.quality.summary import count_classes, count_pixels
 from radiograft.data.shards.dataset import Shards
 from radiograft.evaluation import promotion_gate, regression, regression_gate
 from radiograft.evaluation.predictions import PUBLISHED, EvaluateInputs
