@@ -9,7 +9,7 @@ import pandas as pd
 
 from radiograft.evaluation.promotion_gate import bootstrap_aurocs, exact_auroc
 from radiograft.external.prediction import Corrupted
-from radiograft.imaging.corruptions import CLEAN, SEVERITIES
+from radiograft.imaging.corruption_sets import CLEAN, SEVERITIES
 from radiograft.metrics.bootstrap import percentile_interval
 from radiograft.metrics.exact_intervals import difference_interval, mean_interval
 from radiograft.metrics.ranking import FloatArray

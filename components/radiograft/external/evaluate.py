@@ -22,7 +22,7 @@ from radiograft.external.archive import OTHER_CLASS, Archive, SeenImages, read_a
 from radiograft.external.comparison import compare_aurocs, measure_robustness
 from radiograft.external.prediction import ArchivePredictions, predict_archive
 from radiograft.external.report import render_external_report
-from radiograft.imaging.corruptions import DESIGN_SIZE
+from radiograft.imaging.corruption_sets import DESIGN_SIZE
 from radiograft.imaging.geometry import GRAY
 from radiograft.metrics.class_decisions import ExclusiveClasses
 from radiograft.models import artifact

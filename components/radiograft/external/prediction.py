@@ -17,7 +17,8 @@ from radiograft.data.catalog import exclusion, prediction_frame
 from radiograft.data.color import stored_modes
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.files import sort_for_reading
-from radiograft.imaging.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from radiograft.imaging.corruption_sets import CORRUPTIONS, SEVERITIES
+from radiograft.imaging.corruptions import corrupt
 from radiograft.models.lateral import has_lateral
 from radiograft.models.predictor import Predictor
 from radiograft.models.spec import ModelSpec

@@ -1,8 +1,8 @@
 """Image corruptions of five severities, as MedMNIST-C defines them (Di Salvo, Doerrich and Ledig 2024).
 
-The definitions and parameters are those of the package medmnistc, which needs PyTorch, rebuilt on NumPy, SciPy and
-Pillow. The random numbers of a corruption depend on seed and image, not on the severity. Its severities therefore share
-one noise pattern, and differ only in strength.
+The definitions and parameters are those of the package medmnistc, which needs PyTorch, OpenCV and ImageMagick, rebuilt
+on NumPy, SciPy and Pillow. Stains and letters are drawn here, so their shapes differ. The random numbers of a corruption
+depend on seed and image, not on the severity. Its severities therefore share one pattern, and differ only in strength.
 """
 
 from __future__ import annotations
@@ -11,77 +11,21 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
-from scipy.ndimage import correlate1d
 
-SEVERITIES = (1, 2, 3, 4, 5)
-CLEAN = 0  # severity of the image itself
-DESIGN_SIZE = 224  # pixels; the parameters were chosen for images of this size
-Parameters = Mapping[str, tuple[float, ...]]
-
-_UP, _DOWN = (1.1, 1.2, 1.3, 1.4, 1.6), (0.9, 0.8, 0.7, 0.6, 0.4)
-_CHEST: Parameters = {
-    "pixelate": (0.30, 0.25, 0.20, 0.15, 0.10),
-    "jpeg_compression": (50, 30, 15, 10, 7),
-    "gaussian_noise": (0.04, 0.08, 0.12, 0.18, 0.26),
-    "speckle_noise": (0.05, 0.15, 0.2, 0.35, 0.45),
-    "impulse_noise": (0.01, 0.03, 0.06, 0.09, 0.17),
-    "shot_noise": (60, 25, 18, 10, 5),
-    "gaussian_blur": (3, 5, 7, 9, 11),
-    "brightness_up": (1.1, 1.2, 1.3, 1.4, 1.5),
-    "brightness_down": (0.9, 0.8, 0.7, 0.6, 0.5),
-    "contrast_up": _UP,
-    "contrast_down": _DOWN,
-    "gamma_corr_up": _UP,
-    "gamma_corr_down": _DOWN,
-}
-# The parameter of each severity by the name of the corruption. The sets of color images are missing: they also have
-# motion blur by ImageMagick and drawn artifacts, such as bubbles.
-CORRUPTIONS: Mapping[str, Parameters] = {
-    "chestmnist": _CHEST,
-    "pneumoniamnist": {
-        **_CHEST,
-        "pixelate": (0.8, 0.7, 0.6, 0.5, 0.40),
-        "gaussian_noise": (0.04, 0.05, 0.06, 0.07, 0.08),
-        "speckle_noise": (0.05, 0.07, 0.10, 0.15, 0.20),
-        "impulse_noise": (0.005, 0.01, 0.013, 0.017, 0.02),
-        "shot_noise": (300, 200, 150, 100, 80),
-    },
-    "organmnist": {
-        **_CHEST,
-        "pixelate": (0.7, 0.6, 0.5, 0.40, 0.35),
-        "gaussian_noise": (0.04, 0.08, 0.12, 0.16, 0.20),
-        "speckle_noise": (0.05, 0.10, 0.20, 0.30, 0.40),
-        "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.08),
-        "shot_noise": (200, 100, 50, 25, 15),
-        "gaussian_blur": (11, 13, 15, 17, 21),
-        "brightness_up": (1.2, 1.3, 1.4, 1.5, 1.6),
-        "brightness_down": (0.8, 0.75, 0.7, 0.65, 0.60),
-        "contrast_up": (1.3, 1.4, 1.6, 1.7, 1.8),
-        "contrast_down": (0.8, 0.7, 0.6, 0.55, 0.5),
-        "gamma_corr_up": (1.3, 1.4, 1.6, 1.8, 2.0),
-    },
-    "tissuemnist": {
-        "pixelate": (0.40, 0.30, 0.20, 0.15, 0.10),
-        "jpeg_compression": (25, 20, 15, 10, 7),
-        "impulse_noise": (0.01, 0.015, 0.02, 0.025, 0.03),
-        "gaussian_blur": (13, 15, 17, 21, 25),
-        "brightness_up": (1.3, 1.4, 1.5, 1.6, 1.7),
-        "brightness_down": (0.8, 0.7, 0.6, 0.5, 0.4),
-        "contrast_up": _UP,
-        "contrast_down": _DOWN,
-    },
-}
+from radiograft.imaging import artifacts, blurs
+from radiograft.imaging.corruption_sets import Strength
 
 
-def corrupt(image: np.ndarray, corruption: str, parameter: float, key: str, seed: int = 0) -> np.ndarray:
+def corrupt(image: np.ndarray, corruption: str, parameter: Strength, key: str, seed: int = 0) -> np.ndarray:
     """Returns a corrupted copy of an image.
 
     Args:
         image: uint8 [height, width, channels] with 1 or 3 channels.
-        corruption: name of the corruption, see CORRUPTIONS.
+        corruption: name of the corruption, see `radiograft.imaging.corruption_sets.CORRUPTIONS`.
         parameter: its strength, such as `CORRUPTIONS["chestmnist"]["gaussian_noise"][0]`.
         key: identifies the image. Equal keys and seeds give equal results.
         seed: seed of the noise, 0 or more.
@@ -153,19 +97,6 @@ def _impulse_noise(image: np.ndarray, amount: float, generator: np.random.Genera
     return replaced
 
 
-def _gaussian_blur(image: np.ndarray, kernel_size: float, _: np.random.Generator) -> np.ndarray:
-    """Blurs as torchvision does, with the standard deviation that it derives from the kernel size."""
-    radius = (int(kernel_size) - 1) / 2
-    sigma = 0.3 * (radius - 1) + 0.8
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    blurred = image.astype(np.float64)
-    for axis in (0, 1):
-        blurred = correlate1d(blurred, kernel, axis, mode="mirror")
-    rounded: np.ndarray = np.clip(np.round(blurred), 0, 255).astype(np.uint8)
-    return rounded
-
-
 def _brightness(image: np.ndarray, factor: float, _: np.random.Generator) -> np.ndarray:
     return _from_pillow(ImageEnhance.Brightness(_to_pillow(image)).enhance(factor))
 
@@ -185,18 +116,38 @@ def _gamma_table(gamma: float) -> np.ndarray:
     return ((255 + 1 - 1e-3) * (np.arange(256) / 255) ** gamma).astype(np.uint8)
 
 
-_FUNCTIONS: Mapping[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]] = {
+def _saturate(image: np.ndarray, amount: float, _: np.random.Generator) -> np.ndarray:
+    """Adds to the saturation of HSV and keeps hue and value. The hue of gray is red, as in scikit-image."""
+    if image.shape[2] == 1:
+        return image
+    value = image.max(axis=2, keepdims=True) / 255
+    chroma = value - image / 255  # of each channel; value times saturation for the smallest
+    largest = chroma.max(axis=2, keepdims=True)
+    shares = np.where(largest > 0, chroma / np.where(largest > 0, largest, 1), [0.0, 1.0, 1.0])
+    saturation = np.divide(largest, value, out=np.zeros_like(value), where=value > 0)
+    return _to_bytes(value - value * np.clip(saturation + amount, 0, 1) * shares)
+
+
+_FUNCTIONS: Mapping[str, Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]] = {
     "pixelate": _pixelate,
     "jpeg_compression": _jpeg,
     "gaussian_noise": _gaussian_noise,
     "speckle_noise": _speckle_noise,
     "impulse_noise": _impulse_noise,
     "shot_noise": _shot_noise,
-    "gaussian_blur": _gaussian_blur,
+    "gaussian_blur": blurs.blur_gaussian,
+    "defocus_blur": blurs.blur_defocus,
+    "motion_blur": blurs.blur_motion,
+    "zoom_blur": blurs.blur_zoom,
     "brightness_up": _brightness,
     "brightness_down": _brightness,
     "contrast_up": _contrast,
     "contrast_down": _contrast,
     "gamma_corr_up": _gamma,
     "gamma_corr_down": _gamma,
+    "saturate": _saturate,
+    "stain_deposit": artifacts.add_stains,
+    "bubble": artifacts.add_bubbles,
+    "black_corner": artifacts.blacken_corners,
+    "characters": artifacts.add_characters,
 }

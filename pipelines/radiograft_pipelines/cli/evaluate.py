@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from radiograft.config import Evaluate, Ingest
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import apply_overrides, load_settings_file
-from radiograft.imaging.corruptions import CORRUPTIONS
+from radiograft.imaging.corruption_sets import CORRUPTIONS
 from radiograft.registry import external
 from radiograft.registry import versions as registry
 from radiograft.registry.external_results import ExternalResults

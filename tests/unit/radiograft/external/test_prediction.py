@@ -14,7 +14,8 @@ import tensorflow as tf
 from radiograft.config.data_policy import DataPolicy
 from radiograft.external.evaluate import missing_input_warnings
 from radiograft.external.prediction import predict_archive
-from radiograft.imaging.corruptions import CORRUPTIONS, corrupt
+from radiograft.imaging.corruption_sets import CORRUPTIONS
+from radiograft.imaging.corruptions import corrupt
 from radiograft.models import artifact
 from radiograft.models.covariates import Covariate
 from radiograft.models.predictor import Predictor
