@@ -57,7 +57,7 @@ def blacken_corners(image: np.ndarray, factor: float, _: np.random.Generator) ->
     rows, columns = np.mgrid[:height, :width]
     radius = int(min(height // 2, width // 2) * factor)
     inside = (rows - height // 2) ** 2 + (columns - width // 2) ** 2 <= radius**2
-    return image * inside[..., np.newaxis]
+    return np.asarray(image * inside[..., np.newaxis])
 
 
 def add_characters(image: np.ndarray, strength: tuple[int, int, float], generator: np.random.Generator) -> np.ndarray:

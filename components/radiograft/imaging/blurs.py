@@ -67,17 +67,16 @@ def _enlarge_center(values: np.ndarray, factor: float) -> np.ndarray:
     """Enlarges the center linearly and returns as much of it as the image is large."""
     sides = values.shape[:2]
     cropped = [int(np.ceil(side / factor)) for side in sides]
-    rows, columns = (
-        slice((side - crop) // 2, (side - crop) // 2 + crop) for side, crop in zip(sides, cropped, strict=True)
-    )
+    starts = [(side - crop) // 2 for side, crop in zip(sides, cropped, strict=True)]
+    rows, columns = (slice(start, start + crop) for start, crop in zip(starts, cropped, strict=True))
     enlarged = zoom(values[rows, columns], (factor, factor, 1), order=1)
     top, left = ((large - side) // 2 for large, side in zip(enlarged.shape[:2], sides, strict=True))
     return np.asarray(enlarged[top : top + sides[0], left : left + sides[1]])
 
 
 def _gaussian(places: np.ndarray, sigma: float) -> np.ndarray:
-    weights: np.ndarray = np.exp(-0.5 * (places / sigma) ** 2)
-    return weights / weights.sum()
+    weights = np.exp(-0.5 * (places / sigma) ** 2)
+    return np.asarray(weights / weights.sum())
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Image corruptions of five severities, as MedMNIST-C defines them (Di Salvo, Doerrich and Ledig 2024).
 
 The definitions and parameters are those of the package medmnistc, which needs PyTorch, OpenCV and ImageMagick, rebuilt
-on NumPy, SciPy and Pillow. Stains and letters are drawn here, so their shapes differ. The random numbers of a corruption
-depend on seed and image, not on the severity. Its severities therefore share one pattern, and differ only in strength.
+on NumPy, SciPy and Pillow. Stains and letters are drawn here, so their shapes differ. The random numbers depend on
+corruption, seed and image, not on the severity. Severities therefore share one pattern, and differ only in strength.
 """
 
 from __future__ import annotations
