@@ -34,7 +34,7 @@ def blur_defocus(image: np.ndarray, strength: tuple[float, float], _: np.random.
         disk = correlate1d(disk, edge, axis, mode="mirror")
     disk /= disk.sum()
     planes = [correlate(image[..., channel] / 255, disk, mode="mirror") for channel in range(image.shape[2])]
-    return _to_bytes(np.stack(planes, axis=2))
+    return to_bytes(np.stack(planes, axis=2))
 
 
 def blur_motion(image: np.ndarray, strength: tuple[float, float], generator: np.random.Generator) -> np.ndarray:
@@ -52,7 +52,7 @@ def blur_motion(image: np.ndarray, strength: tuple[float, float], generator: np.
         rows = np.clip(np.arange(height) + row, 0, height - 1)
         columns = np.clip(np.arange(width) + column, 0, width - 1)
         blurred += weight * image[rows][:, columns]
-    return _to_bytes(blurred / 255)
+    return to_bytes(blurred / 255)
 
 
 def blur_zoom(image: np.ndarray, strength: tuple[float, float], _: np.random.Generator) -> np.ndarray:
@@ -60,7 +60,7 @@ def blur_zoom(image: np.ndarray, strength: tuple[float, float], _: np.random.Gen
     bound, step = strength
     factors, values = np.arange(1, bound, step), image / 255
     total = sum((_enlarge_center(values, factor) for factor in factors), start=values)
-    return _to_bytes(total / (len(factors) + 1))
+    return to_bytes(total / (len(factors) + 1))
 
 
 def _enlarge_center(values: np.ndarray, factor: float) -> np.ndarray:
@@ -79,6 +79,7 @@ def _gaussian(places: np.ndarray, sigma: float) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def _to_bytes(values: np.ndarray) -> np.ndarray:
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Converts 0 to 1 to uint8. Fractions are cut off as in medmnistc; 1e-9 keeps exact values such as 0.1 * 255."""
     pixels: np.ndarray = (np.clip(values, 0, 1) * 255 + 1e-9).astype(np.uint8)
     return pixels

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from radiograft.imaging import artifacts, blurs
+from radiograft.imaging.blurs import to_bytes
 from radiograft.imaging.corruption_sets import Strength
 
 
@@ -58,12 +59,6 @@ def _from_pillow(pillow_image: Image.Image) -> np.ndarray:
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Converts 0 to 1 to uint8. Fractions are cut off as in medmnistc; 1e-9 keeps exact values such as 0.1 * 255."""
-    pixels: np.ndarray = (np.clip(values, 0, 1) * 255 + 1e-9).astype(np.uint8)
-    return pixels
-
-
 def _pixelate(image: np.ndarray, factor: float, _: np.random.Generator) -> np.ndarray:
     original = _to_pillow(image)
     small = (max(1, int(original.width * factor)), max(1, int(original.height * factor)))
@@ -79,15 +74,15 @@ def _jpeg(image: np.ndarray, quality: float, _: np.random.Generator) -> np.ndarr
 
 
 def _gaussian_noise(image: np.ndarray, scale: float, generator: np.random.Generator) -> np.ndarray:
-    return _to_bytes(image / 255 + scale * generator.standard_normal(image.shape))
+    return to_bytes(image / 255 + scale * generator.standard_normal(image.shape))
 
 
 def _speckle_noise(image: np.ndarray, scale: float, generator: np.random.Generator) -> np.ndarray:
-    return _to_bytes(image / 255 * (1 + scale * generator.standard_normal(image.shape)))
+    return to_bytes(image / 255 * (1 + scale * generator.standard_normal(image.shape)))
 
 
 def _shot_noise(image: np.ndarray, photons: float, generator: np.random.Generator) -> np.ndarray:
-    return _to_bytes(generator.poisson(image / 255 * photons) / photons)
+    return to_bytes(generator.poisson(image / 255 * photons) / photons)
 
 
 def _impulse_noise(image: np.ndarray, amount: float, generator: np.random.Generator) -> np.ndarray:
@@ -125,7 +120,7 @@ def _saturate(image: np.ndarray, amount: float, _: np.random.Generator) -> np.nd
     largest = chroma.max(axis=2, keepdims=True)
     shares = np.where(largest > 0, chroma / np.where(largest > 0, largest, 1), [0.0, 1.0, 1.0])
     saturation = np.divide(largest, value, out=np.zeros_like(value), where=value > 0)
-    return _to_bytes(value - value * np.clip(saturation + amount, 0, 1) * shares)
+    return to_bytes(value - value * np.clip(saturation + amount, 0, 1) * shares)
 
 
 _FUNCTIONS: Mapping[str, Callable[[np.ndarray, Any, np.random.Generator], np.ndarray]] = {
