@@ -110,7 +110,7 @@ class Scaled(Predictor):
 
 
 class Clock:
-    """A clock that moves only when it is told to."""
+    """A clock that moves only when a test moves it."""
 
     now = 0.0
 
