@@ -18,7 +18,8 @@ WORDS = {
 }  # fmt: skip
 PATIENT_POSITION = frozenset(
     {"supine", "erect", "semi", "semierect", "semisupine", "upright", "semiupright", "standing", "sitting", "seated",
-     "portable", "mobile", "bedside", "horizontal", "inspiration", "expiration", "chest", "cxr", "view", "projection"}
+     "portable", "mobile", "bedside", "horizontal", "inspiration", "expiration", "chest", "cxr", "thorax", "torax",
+     "lung", "lungs", "xray", "radiograph", "view", "projection"}
 )  # fmt: skip
 SIDES = frozenset({"left", "right", "cross", "table", "xtable"})  # of lateral views only
 CODES = {  # CID 4010, DX View: SNOMED CT, and SNOMED RT as older files write it

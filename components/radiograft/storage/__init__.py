@@ -9,7 +9,6 @@ read for it. Every other bucket is a real one.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import shutil
@@ -202,9 +201,11 @@ def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
     def fill(entry: ObjectInfo) -> ObjectInfo | None:
         if entry.md5 is not None:
             return entry
-        with contextlib.suppress(FileNotFoundError):
-            return entry._replace(md5=hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest())
-        return None
+        try:
+            digest = hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest()
+        except FileNotFoundError:
+            return None
+        return ObjectInfo(entry.name, entry.uri, entry.size, digest)
 
     stream = iter(entries)
     batches = iter(lambda: list(itertools.islice(stream, FILES_PER_TASK)), [])

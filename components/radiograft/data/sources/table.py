@@ -48,10 +48,7 @@ def read(
         ValueError: The file is not a table, lacks columns, or names none of the images.
     """
     folder, name = posixpath.dirname(uri) or ".", posixpath.basename(uri)
-    if not table_io.is_table(name):
-        raise ValueError(
-            f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; pass the file"
-        )
+    table_io.check_is_table(uri, "data_source")
     cells = table_io.read(name, storage.read_bytes(uri))
     if numeric:
         table = parse_targets(cells, layout, name, labels)
@@ -278,6 +275,8 @@ def _match_columns(table: pd.DataFrame, layout: TableLayout) -> TableLayout:
 
 
 def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
+    if table.empty:
+        raise ValueError(f"{name} must have rows below its header, got none")
     for field in COLUMNS:
         column = getattr(layout, field)
         if column not in table and (field == "image" or layout.named(field)):
