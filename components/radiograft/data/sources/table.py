@@ -275,11 +275,11 @@ def _match_columns(table: pd.DataFrame, layout: TableLayout) -> TableLayout:
 
 
 def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
-    if table.empty:
-        raise ValueError(f"{name} must have rows below its header, got none")
     for field in COLUMNS:
         column = getattr(layout, field)
         if column not in table and (field == "image" or layout.named(field)):
             message = f"{name} must have the column {column!r}, which data_table sets as {field}=, got"
             columns = f"{', '.join(table.columns)}{did_you_mean(column, table.columns)}"
             raise SensitiveValueError(f"{message} {columns}", f"{message} {len(table.columns)} others")
+    if table.empty:
+        raise ValueError(f"{name} must have rows below its header, got none")

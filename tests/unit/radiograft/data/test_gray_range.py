@@ -67,7 +67,8 @@ def with_marker(high: int) -> bytes:
         ([b"", with_values(0, 4095)[:60]], None),
     ],
     ids=["12 bits", "dark and bright", "8 bits in 16", "TIFF", "with others", "TIFF of 32 bits",
-         "TIFF that is set aside", "marker", "gray and alpha", "RGB", "RGBA", "RGB of 16 bits", "white is zero", "16 bits",
+         "TIFF that is set aside", "marker", "gray and alpha", "RGB", "RGBA", "RGB of 16 bits",
+         "white is zero", "16 bits",
          "16 bits and 12", "8 bits", "constant", "corrupt"],
 )  # fmt: skip
 def test_measure_returns_range_of_dataset(files: list[bytes], expected: tuple[int, int] | None, tmp_path: Path) -> None:

@@ -558,7 +558,7 @@ def test_read_errors_and_warnings_never_quote_tags(tmp_path: Path) -> None:
     """Runs in a separate process, because pytest captures warnings."""
     broken = (
         file_with(PatientName="Doe^Jane", Rows=4000),
-        file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE JANE"),
+        file_with(WindowCenter=1, WindowWidth=2, VOILUTFunction="DOE JANE", Rows=4000),
         file_with(PatientAge="058Y").replace(b"058Y", b"Doe^").replace(b"1.2.840.10008.1.2.1", b"Doe^Jane"),
         file_with(Modality="DOE"),
         file_with(SpecificCharacterSet="ISO_IR 100", Rows=4000).replace(b"_IR 100", b"DoeJane"),

@@ -112,7 +112,8 @@ def test_build_catalog_separator_none_reads_cells_whole_with_note(tmp_path: Path
 @pytest.mark.parametrize(
     ("sign", "remedy"),
     [(", ", "comma"), (";", "semicolon"), ("/", "/"), (" + ", r"\+"), ("\n", "newline"), (" & ", "&"),
-     (" - ", "dash"), (" and ", "and"), ("^", r"\^"), ("#", "#"), (" \u00b7 ", "\u00b7"), ("\uff0c", "comma"), ("\uff1b", "semicolon")],
+     (" - ", "dash"), (" and ", "and"), ("^", r"\^"), ("#", "#"), (" \u00b7 ", "\u00b7"), ("\uff0c", "comma"),
+     ("\uff1b", "semicolon")],
 )  # fmt: skip
 def test_build_catalog_other_separator_is_named(tmp_path: Path, sign: str, remedy: str) -> None:
     cells = [f"Pneumonia{sign}Effusion", "No Finding", "Pneumonia"] * 10
