@@ -62,6 +62,7 @@ def projection(view: str) -> str:
         ('frontal', 'lateral', '')
     """
     text = unicodedata.normalize("NFKC", view).replace(".", "").strip()
+    text = re.sub(r"\b([ap])[ -]([ap])\b", r"\1\2", text, flags=re.IGNORECASE)  # A-P, P A
     if text.upper() in CODES:
         return CODES[text.upper()]
     words = frozenset(re.findall(r"[^\W_]+", text.casefold()))

@@ -160,8 +160,9 @@ def _spellings(
             written.setdefault(fold_name(name), Counter())[name] += count
         if len(written) > MAX_NAMES:
             raise ValueError(
-                f"{layout.label} holds {distinct:,} different texts, and a column of labels at most {MAX_NAMES} "
-                "different findings; name a column of labels in data_table, label=..., or the separator of findings"
+                f"{layout.label} holds {distinct:,} different texts with more than {MAX_NAMES} different findings, the "
+                "most that a column of labels may have; name another column in data_table, label=..., or the separator "
+                "of findings"
             )
     return {
         key: requested.get(key) or KNOWN.get(key) or min(names, key=lambda name: (-names[name], name))

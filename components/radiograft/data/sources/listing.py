@@ -42,7 +42,7 @@ IGNORED_NAMES = {  # files and folders of operating systems, in lower case, as t
                  "System Volume Information", "lost+found")
 }  # fmt: skip
 HIDDEN = "hidden files"
-GONE = "gone since it was listed"
+GONE = "deleted since it was listed, or a link to a missing file"
 NO_IMAGE = "not an image by its name and content"
 OUTSIDE_PATH = r"^/|(?:^|/)\.\.(?:/|$)"  # absolute paths and paths with ..
 COLUMNS = {"path": "string", "uri": "string", "bytes": "int64", "md5": "string"}
@@ -218,8 +218,10 @@ def _recognize_file(entry: storage.ObjectInfo) -> str:
     try:
         with storage.open_file(entry.uri) as file:
             return formats.recognize(file.read(formats.HEAD_BYTES))
-    except FileNotFoundError:
-        return ""
+    except OSError as error:
+        if storage.is_missing(error):
+            return ""
+        raise
 
 
 def _reasons(images: pd.DataFrame) -> pd.Series[str]:
