@@ -89,7 +89,7 @@ def reason_unsupported(kind: str) -> str:
 
 
 def reason_unreadable(content: bytes) -> str:
-    """Returns why a file that is named as an image, but is none that can be read, is not used.
+    """Returns why a file that is named as an image is not used, although its content may be text.
 
     Example:
         >>> reason_unreadable(b'{"error": "not found"}')
