@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from radiograft.config.data import MAX_GRAY
-from radiograft.config.data_policy import UNREADABLE
+from radiograft.config.data_policy import TEXT_FILE, UNREADABLE
 from radiograft.imaging.limits import check_not_too_small, check_size
 
 HEAD_BYTES = 512  # enough for `recognize`
@@ -58,7 +58,6 @@ REASONS = {
     **{kind: f"{kind} file, which is not read: unpack it" for kind in ("gzip", "bzip2", "xz")},
 }
 TEXT = re.compile(rb"[\t\r\n\x20-\x7e]+")
-TEXT_FILE = "text instead of an image: download the file again"
 
 ERRORS = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, KeyError, MemoryError,
           OverflowError, EOFError)  # fmt: skip
