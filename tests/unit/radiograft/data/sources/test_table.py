@@ -8,6 +8,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from radiograft import storage
 from radiograft.config import Ingest
 from radiograft.config.data import TABLE_PRESETS
 from radiograft.config.table_layout import TableLayout
@@ -120,6 +122,7 @@ def zipped(text: str) -> bytes:
         ("t.csv", lambda text: ("\ufeff" + text).encode()),
         ("t.csv", lambda text: text.encode("utf-16")),
         ("t.csv", lambda text: text.replace(",", ";").replace("1.0", "1,0").encode()),
+        ("t.csv", lambda text: text.replace(",", "|").encode()),
         ("t.csv", lambda text: ("sep=;\r\n" + text.replace(",", ";")).encode()),
         ("t.csv", lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode()),
         ("t.tsv", lambda text: text.replace(",", "\t").encode()),
@@ -298,6 +301,26 @@ def test_read_without_patient_column_notes_missing_ids(folder: str) -> None:
 
 
 INVALID = {
+    "spreadsheet": (b"PK", "standard", "t.xlsx", r"data_source must be a table, .*got '.*t\.xlsx'; export it as \.csv"),
+    "spreadsheet named as text": (
+        b"PK\3\4",
+        "standard",
+        "t.csv",
+        r"t\.csv must be UTF-8 text, got a file of the kind ZIP; unpack it, or export the spreadsheet as \.csv",
+    ),
+    "web page": ("<!doctype html>", "standard", "t.csv", r"got a file of the kind HTML; download the table again"),
+    "Git LFS pointer": (
+        "version https://git-lfs.x",
+        "standard",
+        "t.csv",
+        r"got a file of the kind Git LFS; run git lfs",
+    ),
+    "header only": (
+        TEXT_COLUMN.splitlines()[0],
+        "standard",
+        "t.csv",
+        r"t\.csv must have rows below its header, got none",
+    ),
     "no table": ("x", "standard", "t.txt", r"data_source must be a table, which ends in \.csv, \.csv\.gz"),
     "no image column": (
         FINDING_COLUMNS,
@@ -377,6 +400,21 @@ INVALID = {
 def test_read_invalid_table_raises(folder: str, content: str | bytes, text: str, name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(folder, content, text, name)
+
+
+def test_read_table_beside_its_images_raises_and_reads_them_once_moved(tmp_path: Path) -> None:
+    """The layout of VinDr-CXR: `labels/t.csv` names `../images/x.png`. Fails if the advice does not help."""
+    rows = "".join(f"../images/{number}.png,{number},{number % 2}\n" for number in range(4))
+    for number in range(4):
+        storage.write_bytes(f"{tmp_path}/images/{number}.png", b"%d" % number)
+    storage.write_bytes(f"{tmp_path}/labels/t.csv", f"image,patient,Mass\n{rows}".encode())
+    message = rf"t\.csv must lie in a folder above its images, and no image lies below {tmp_path}/labels: move it up"
+    with pytest.raises(ValueError, match=message):
+        table.read(f"{tmp_path}/labels/t.csv", TableLayout(), ["Mass"])
+    (tmp_path / "labels/t.csv").rename(tmp_path / "t.csv")
+    source = table.read(f"{tmp_path}/t.csv", TableLayout(), ["Mass"])
+    assert source.findings["Mass"].tolist() == [0, 1, 0, 1]
+    assert source.excluded.empty
 
 
 def test_table_layout_unknown_name_raises_with_suggestion() -> None:
