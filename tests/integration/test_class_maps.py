@@ -90,7 +90,7 @@ def test_feature_extraction_stores_same_features_with_any_head(
         assert (pooled.features / name).read_bytes() == (evaluated.inputs.features / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("pooling", ["noisy_or", "csra"])
+@pytest.mark.parametrize("pooling", ["noisy_or", "csra", "self_transfer"])
 def test_fine_tuning_on_cached_activations_starts_as_online(pooling: str, shards_folder: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, model_pooling=pooling, model_dense_units=4, train_feature_epochs=1)
     start = run_extract_features(settings, shards_folder, tmp_path / "start")
@@ -104,6 +104,9 @@ def test_fine_tuning_on_cached_activations_starts_as_online(pooling: str, shards
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
     trials = json.loads((tuned.model / "search.json").read_text())
     assert [trial["overrides"]["model_cut_off"] for trial in trials] == ["stem_conv", "top_conv"]  # none of the head
+    before, after = (artifact.load_model(folder).get_layer("class_map").kernel for folder in (start.model, tuned.model))
+    best = max(trials, key=lambda trial: trial["metrics"]["val_auroc"])
+    assert best["best_epoch"] == 0 or np.abs(before - after).max() > 0  # the map of two heads trains too
 
 
 def test_saved_model_equals_network(evaluated: Evaluated, images: np.ndarray) -> None:

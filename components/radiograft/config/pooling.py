@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from radiograft.config.data import MULTICLASS, REGRESSION
-from radiograft.config.training import AVERAGE, LAST_LAYER, NOISY_OR
+from radiograft.config.training import AVERAGE, LAST_LAYER, NOISY_OR, SELF_TRANSFER
 
 # Settings that must have one value, with the reason. Those that a version of this package lacks are not checked.
 REQUIRED: dict[str, tuple[object, str]] = {
@@ -30,6 +30,11 @@ def check_pooling(values: Mapping[str, Any]) -> None:
         raise ValueError(
             f"train_box_weight must be 0 with model_pooling={AVERAGE}, got {box_weight}: boxes are learned at the "
             "positions of a class map; choose another pooling, such as noisy_or"
+        )
+    if pooling == SELF_TRANSFER and box_weight:
+        raise ValueError(
+            f"train_box_weight must be 0 with model_pooling={SELF_TRANSFER}, got {box_weight}: its loss is that of two "
+            "heads, which learn from labels alone; choose another pooling, such as noisy_or"
         )
     for name, (value, reason) in REQUIRED.items() if pooling != AVERAGE else ():
         if values.get(name, value) != value:

@@ -21,6 +21,7 @@ from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
 from radiograft.training.tasks.base import OBJECTIVE, Monitor, TrainingTask, validation_loss
 from radiograft.training.tasks.multilabel import MultilabelTask
+from radiograft.training.tasks.self_transfer import train_both_heads
 from radiograft.training.tensorboard_curves import TensorBoardCurves
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ def train(
         FloatingPointError: the loss is not finite or exceeds `TrainingLoop.divergence_threshold`.
         ValueError: no label of the validation split has both classes.
     """
+    model, task = train_both_heads(model, config.task)
+    config = dataclasses.replace(config, task=task)
     loss = config.task.loss(data.truth, config.recipe)
     model.compile(
         build_optimizer(config.optimizer, config.recipe, model, config.head),

@@ -84,3 +84,8 @@ def test_fill_defaults_boxes_of_exclusive_classes_raises() -> None:
     classes = {**REQUIRED, "data_labels": "Mass,Nodule", "data_task": "multiclass", "model_pooling": "lse"}
     with pytest.raises(ValueError, match=r"train_box_weight must be 0 with data_task=multiclass, got 2\.0"):
         fill_defaults({**classes, "train_box_weight": 2.0})
+
+
+def test_fill_defaults_boxes_with_two_heads_raises() -> None:
+    with pytest.raises(ValueError, match=r"train_box_weight must be 0 with model_pooling=self_transfer, got 2\.0: its"):
+        fill_defaults({**REQUIRED, "model_pooling": "self_transfer", "train_box_weight": 2.0})
