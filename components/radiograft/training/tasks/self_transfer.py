@@ -1,4 +1,4 @@
-"""Two heads that train together, so that the localization head learns from the classification head (Hwang and Kim 2016).
+"""Two heads that train together; the localization head learns from the classification head (Hwang and Kim 2016).
 
 Outputs hold the scores of the classification head, then those of the localization head. Both have the same targets.
 """
