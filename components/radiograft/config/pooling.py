@@ -36,6 +36,12 @@ def check_pooling(values: Mapping[str, Any]) -> None:
             f"train_box_weight must be 0 with model_pooling={SELF_TRANSFER}, got {box_weight}: its loss is that of two "
             "heads, which learn from labels alone; choose another pooling, such as noisy_or"
         )
+    if (pooling == SELF_TRANSFER or box_weight) and values.get("train_distillation_epochs"):
+        raise ValueError(
+            f"train_distillation_epochs must be 0 with model_pooling={SELF_TRANSFER} or train_box_weight above 0, got "
+            f"{values['train_distillation_epochs']}: only the scores of the labels are distilled; choose train_members "
+            "alone, which averages weights"
+        )
     for name, (value, reason) in REQUIRED.items() if pooling != AVERAGE else ():
         if values.get(name, value) != value:
             raise ValueError(

@@ -152,6 +152,7 @@ def fit_classifier(
         monitor=get_monitor(settings.train_monitor),
         observer=observer,
         members=settings.train_members,
+        distillation_epochs=settings.train_distillation_epochs,
     )
     seed, replicas = settings.train_seed, strategy.num_replicas_in_sync
     key = (dataclasses.asdict(settings), data.identity(), weights_digest(network), replicas)

@@ -22,7 +22,8 @@ REFINEMENTS = {
     "model_normalization", "model_patient_dropout", "model_pooling_attention", "model_pooling_localization",
     "model_pooling_sharpness",
     "model_weights_md5", "search_finalists", "search_folds", "search_pruner", "search_seeds", "search_strategy",
-    "train_box_weight", "train_cached_augmentations", "train_crop_control", "train_members", "train_monitor",
+    "train_box_weight", "train_cached_augmentations", "train_crop_control", "train_distillation_epochs",
+    "train_members", "train_monitor",
 }  # fmt: skip
 
 

@@ -82,8 +82,10 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     )
     embeddings = evaluation_drift.embed_images(data, model, spec, strategy, settings.train_seed)
     drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, settings.train_seed, output)
-    if averaged := inputs.averaged_epochs():
+    if averaged := inputs.epochs_of("averaged_epochs"):
         prediction_results["averaged_epochs"] = averaged
+    if distilled := inputs.epochs_of("distilled_epochs"):
+        prediction_results["distilled_epochs"] = distilled
     if flag := _measure_flag(settings, inputs, data, model, spec, strategy):
         prediction_results["out_of_distribution"] = flag
     split = prediction_results["judged_on"]

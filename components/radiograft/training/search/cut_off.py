@@ -200,4 +200,5 @@ def fine_tune_config(
         monitor=get_monitor(settings.train_monitor),
         observer=observer,
         members=settings.train_members,
+        distillation_epochs=settings.train_distillation_epochs,
     )

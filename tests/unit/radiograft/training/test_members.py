@@ -50,6 +50,37 @@ def test_train_with_members_that_do_not_help_keeps_best_epoch(tmp_path: Path) ->
         np.testing.assert_array_equal(weight, other)
 
 
+def test_train_with_distillation_keeps_the_network_that_learned_the_mean_predictions(tmp_path: Path) -> None:
+    options: dict[str, object] = {"members": 3, "distillation_epochs": 40}
+    model, history = run(tmp_path / "distilled", **options).attempt()
+    assert history.distilled_epochs
+    assert history.distilled_epochs == by_loss(history)[:3]
+    assert history.averaged_epochs == []
+    _, averaged = run(tmp_path / "averaged", members=3).attempt()
+    assert history.best["val_loss"] < averaged.best["val_loss"]
+    held_out = features(24, 2)
+    scores = np.asarray(model(held_out.parts[0][0], training=False))
+    assert validation_metrics(held_out.truth, scores)["val_loss"] == pytest.approx(history.best["val_loss"], abs=1e-6)
+
+
+def test_train_with_distillation_that_does_not_help_changes_nothing(tmp_path: Path) -> None:
+    options: dict[str, object] = {"members": 2, "epochs": 1, "learning_rate": 0.02}
+    single, alone = run(tmp_path / "one", **options).attempt()
+    model, history = run(tmp_path / "two", **options, distillation_epochs=1).attempt()
+    assert history == alone
+    for weight, other in zip(model.get_weights(), single.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_train_with_distillation_stopped_resumes_with_same_result(tmp_path: Path) -> None:
+    options: dict[str, object] = {"members": 3, "distillation_epochs": 40}
+    whole = run(tmp_path / "whole", **options).attempt()
+    stopped = run(tmp_path / "stopped", **options)
+    stop_at(stopped, 8 * STEPS - 1)
+    check_equal(stopped.attempt(), whole)
+    check_equal(stopped.attempt(), whole)
+
+
 @pytest.mark.parametrize("step", [STEPS + 1, 5 * STEPS, 8 * STEPS - 1])
 def test_train_with_members_stopped_resumes_with_same_mean(step: int, tmp_path: Path) -> None:
     """Fails if a checkpoint lacks the weights of one of the best epochs."""
