@@ -83,8 +83,8 @@ def test_drift_medmnist_without_metadata_compares_images(registry: Path, tmp_pat
             True,
             ("age", "pH"),
             (
-                "Scores and features are of the frontal image alone, without lateral image, age, pH. A shift of lateral "
-                "image, pH is not tested."
+                "Scores and features are of the frontal image alone, without lateral image, age, pH. A shift of "
+                "lateral image, pH is not tested."
             ),
         ),
     ],
