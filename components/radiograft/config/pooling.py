@@ -11,7 +11,10 @@ from radiograft.config.training import AVERAGE, LAST_LAYER, NOISY_OR, SELF_TRANS
 # Settings that must have one value, with the reason. Those that a version of this package lacks are not checked.
 REQUIRED: dict[str, tuple[object, str]] = {
     "model_feature_layer": (LAST_LAYER, "the class map is computed from the last activation alone"),
-    "model_patient_data": ("", "patient data join pooled features, and these heads have none"),
+    "model_patient_data": (
+        "",
+        "patient data join pooled features, and a head over a class map reads the activation itself",
+    ),
     "model_views": ("frontal", "the class map is that of one image"),
 }
 
