@@ -23,6 +23,7 @@ from radiograft.serving.loaded_version import LoadedVersion
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.publish import task as publish
 from tests.helpers.minimal_run import EXTRACT_FEATURES, FINE_TUNE, replace_backbone
+from tests.helpers.served_alone import serve_recorded_samples
 from tests.helpers.stages import EVALUATE, Evaluated, run_extract_features, run_fine_tune
 
 HEAD = ("classifier_dropout", "class_map", "class_map_pooled", "probabilities")
@@ -148,3 +149,5 @@ def test_published_version_predicts_as_recorded_and_its_card_names_the_pooling(r
     (card,) = registry.rglob("model_card.md")
     assert "class map, pooled by lse\\_lba" in card.read_text()
     assert LoadedVersion(str(registry), "localizer", 1).verify_golden_predictions() < 1e-5
+    alone, _ = serve_recorded_samples(registry / "localizer" / "1")
+    assert max(alone) < 1e-4

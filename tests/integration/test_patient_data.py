@@ -18,6 +18,7 @@ from radiograft.drift.monitor import compare_with_version
 from radiograft.registry.analysis_types import FusionComparison
 from radiograft.serving.loaded_version import LoadedVersion, load_version
 from tests.helpers import minimal_run
+from tests.helpers.served_alone import serve_recorded_samples
 
 PATIENTS = 600
 
@@ -104,6 +105,12 @@ def test_published_version_gives_recorded_predictions_with_and_without_patient_d
     sample = recorded["samples"]["0.png"]
     assert set(sample["patient_data"]) == {"age", "smoker"}
     assert sample["probabilities"] != pytest.approx(recorded["probabilities"]["0.png"], abs=1e-3)
+
+
+def test_saved_model_alone_gives_the_recorded_predictions_with_and_without_patient_data(run_folder: Path) -> None:
+    alone, whole = serve_recorded_samples(run_folder / "registry" / minimal_run.MODEL / "1")
+    assert len(whole) > 0
+    assert max(*alone, *whole) < 1e-4
 
 
 def test_predict_older_patient_has_higher_probability(version: LoadedVersion, tmp_path: Path) -> None:
