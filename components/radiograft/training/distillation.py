@@ -63,7 +63,7 @@ def distill(
     batches = data.batches(how.epochs).take(len(how.epochs) * data.steps)
     targets = _mean_predictions(predictor, members, places, batches)
     variables.write_variables(places, start)
-    student = keras.Model(network.input, network.output)  # so that the loss of `network` stays
+    student = keras.Model(network.input, network.outputs[0])  # so that the loss of `network` stays
     student.compile(build_optimizer(how.optimizer, SCHEDULE, student, how.head), how.task.loss(data.truth, Recipe()))
     taught = tf.data.Dataset.from_tensor_slices(targets)
     steps = len(how.epochs) * data.steps

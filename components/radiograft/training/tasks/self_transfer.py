@@ -52,5 +52,6 @@ def train_both_heads(model: keras.Model, task: TrainingTask) -> tuple[keras.Mode
     if layer is None:
         return model, task
     join = keras.layers.Concatenate(dtype="float32", name="both_heads")
-    extended = keras.Model(model.input, join([model.output, localization_scores(model)]), name=model.name)
-    return extended, SelfTransferTask(task, int(model.output.shape[-1]), layer.weight)
+    scores = model.outputs[0]  # the part of a network behind a cut-off has a list of one output
+    extended = keras.Model(model.input, join([scores, localization_scores(model)]), name=model.name)
+    return extended, SelfTransferTask(task, int(scores.shape[-1]), layer.weight)
