@@ -64,7 +64,7 @@ def read_boxes(uri: str, rows: pd.DataFrame, target: ImageInput) -> dict[str, np
     columns = [name for name in table if str(name).endswith(BOX_SUFFIX)]
     if not columns:
         raise ValueError(f"evaluate_masks must name a table with columns that end in `{BOX_SUFFIX}`, got {uri!r}")
-    cells = table[columns].agg(lambda row: [cell for cell in row if cell.strip()], axis="columns")
+    cells = [[cell for cell in row if cell.strip()] for row in table[columns].itertuples(index=False)]
     by_stem = dict(zip(table.iloc[:, 0].map(lambda name: PurePosixPath(name).stem), cells, strict=True))
     found = {}
     for image_id, height, width in zip(rows["image_id"], rows["height"], rows["width"], strict=True):

@@ -42,7 +42,7 @@ class SelfTransferLoss(keras.losses.Loss):  # type: ignore[misc]
 class SelfTransferTask(BoxTask):
     """A task whose outputs are followed by the scores of a localization head; see `TrainingTask`."""
 
-    def loss(self, truth: np.ndarray, recipe: Recipe) -> SelfTransferLoss:  # type: ignore[override]
+    def loss(self, truth: np.ndarray, recipe: Recipe) -> SelfTransferLoss:
         return SelfTransferLoss(self.task.loss(truth, recipe), self.labels, self.weight)
 
 
