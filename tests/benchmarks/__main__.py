@@ -34,6 +34,7 @@ from tests.benchmarks import (
     search,
     similar_images,
     trials,
+    views,
 )
 from tests.benchmarks.row import Row
 
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "epoch": epoch.measure,
     "class_map": class_map.measure,
     "crops": crops.measure,
+    "views": views.measure,
     "search": search.measure,
     "recipe": recipe.measure,
     "memory": memory.measure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
 import keras
@@ -16,11 +15,10 @@ from radiograft.models.heads import attach_classifier
 from radiograft.models.predictor import Predictor
 from radiograft.training.activation_cache import cache_activations
 from tests.benchmarks import films
-from tests.benchmarks.epoch import BATCH_SIZE, fit
+from tests.benchmarks.epoch import BATCH_SIZE, compare_epochs
 from tests.benchmarks.row import Row
 
-CACHED_EPOCHS, ONLINE_EPOCHS = 5, 1  # per turn
-TURNS = 2
+CACHED_EPOCHS = 5  # per turn
 FLOOR = 10
 
 
@@ -38,15 +36,8 @@ def measure(work: Path) -> list[Row]:
         model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", metrics=["accuracy"])
     prefix = Predictor(keras.Model(backbone.input, last), tf.distribute.get_strategy())
     cached = cache_activations(prefix, data, "train", copies=0, batch_size=BATCH_SIZE, seed=0, folder=work / "maps")
-    fit(network, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
-    fit(on_map, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)
-    ours, theirs = [], []
-    for turn in range(TURNS):
-        ours += fit(on_map, cached.training(BATCH_SIZE, range(CACHED_EPOCHS), turn), CACHED_EPOCHS)
-        theirs += fit(network, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
-        f"Log-sum-exp head on DenseNet-121 at {films.SIDE} px, {films.COUNTS['train']} images, batch {BATCH_SIZE}. "
-        f"Theirs: the frozen network and the head on images, median of {len(theirs)} epochs. "
-        f"Ours: the head on the stored last activation, median of {len(ours)} epochs."
+        f"Log-sum-exp head on DenseNet-121 at {films.SIDE} px. Theirs: the frozen network and the head on augmented "
+        "images; the cut-off is the head."
     )
-    return [Row.speedup("class_map", statistics.median(ours), statistics.median(theirs), floor=FLOOR, how=how)]
+    return [compare_epochs("class_map", (on_map, cached), (network, data), how, FLOOR, CACHED_EPOCHS)]

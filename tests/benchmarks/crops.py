@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
 import keras
@@ -20,12 +19,10 @@ from radiograft.models.predictor import Predictor
 from radiograft.models.spec import DEFAULT_NAMES
 from radiograft.training.activation_cache import cache_activations
 from tests.benchmarks import films
-from tests.benchmarks.epoch import BATCH_SIZE, CUT_OFF, fit
+from tests.benchmarks.epoch import BATCH_SIZE, CACHED_EPOCHS, CUT_OFF, compare_epochs
 from tests.benchmarks.row import Row
 
 SIZE = 128  # of what both branches read
-CACHED_EPOCHS, ONLINE_EPOCHS = 10, 1  # per turn
-TURNS = 2
 
 
 def measure(work: Path) -> list[Row]:
@@ -43,19 +40,11 @@ def measure(work: Path) -> list[Row]:
     folder = work / "crops"
     cached = cache_activations(predictor, data, "train", copies=1, batch_size=BATCH_SIZE, seed=0, folder=folder)
     cached.parts.pop(0)  # the features of the global branch, which the fusion reads
-    fit(online, data.training(BATCH_SIZE, range(1), 0).take(1), 1)
-    fit(split.suffix, cached.training(BATCH_SIZE, range(1), 0).take(1), 1)
-    ours, theirs = [], []
-    for turn in range(TURNS):
-        ours += fit(split.suffix, cached.training(BATCH_SIZE, range(CACHED_EPOCHS), turn), CACHED_EPOCHS)
-        theirs += fit(online, data.training(BATCH_SIZE, range(ONLINE_EPOCHS), turn), ONLINE_EPOCHS)
     how = (
         f"Local branch of an attention-guided DenseNet-121 at {SIZE} px, crops of images of {films.SIDE} px, from "
-        f"{CUT_OFF}, {films.COUNTS['train']} images, batch {BATCH_SIZE}. Theirs: both branches with online "
-        f"augmentation, median of {len(theirs)} epochs. Ours: the layers after the cut-off on cached activations, "
-        f"median of {len(ours)} epochs."
+        f"{CUT_OFF}. Theirs: both branches with online augmentation."
     )
-    return [Row.speedup("crops", statistics.median(ours), statistics.median(theirs), floor=None, how=how)]
+    return [compare_epochs("crops", (split.suffix, cached), (online, data), how, None, CACHED_EPOCHS)]
 
 
 def _build() -> keras.Model:

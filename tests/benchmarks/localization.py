@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -27,6 +27,7 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.feature_classifier import extract_all_features, fit_classifier
 
 SETTINGS = ExtractFeatures(
     model_backbone="efficientnet_lite0", model_cut_off="top_conv", model_dense_units=0, model_pooling="lse"
@@ -39,7 +40,8 @@ ON_MASKS = ("share of heat inside the lungs",)
 @click.command()
 @click.option("--source", required=True, help="ChestX-ray14, or a folder with images, masks and labels.csv.")
 @click.option("--size", default=224, show_default=True, help="Height and width of the images, pixels.")
-def main(source: str, size: int) -> None:
+@click.option("--poolings", default=",".join(POOLINGS), show_default=True, help="Heads, separated by commas.")
+def main(source: str, size: int, poolings: str) -> None:
     """Prints validation AUROC and the scores of each heat map on the test images with boxes or masks."""
     masks = f"{source}/masks" if Path(source, "masks").is_dir() else ""
     boxed = Ingest(data_source=source, data_labels="Pneumonia")
@@ -49,22 +51,22 @@ def main(source: str, size: int) -> None:
         settings = Ingest(data_source=f"{source}/labels.csv", **masked) if masks else boxed  # type: ignore[arg-type]
         ingest.run(settings, folder / "catalog")
         preprocess.run(Preprocess(image_size=size), folder / "catalog", folder / "shards")
-        compare(Shards.read(folder / "shards"), folder, masks)
+        compare(Shards.read(folder / "shards"), folder, masks, poolings.split(","))
 
 
-def compare(data: Shards, folder: Path, masks: str) -> None:
+def compare(data: Shards, folder: Path, masks: str, poolings: Sequence[str]) -> None:
     """Trains a head of each pooling and prints its figures as a Markdown table."""
     devices.make_reproducible(0)
     strategy, kept = tf.distribute.get_strategy(), Checkpoints("")
-    extraction = task._extract(SETTINGS, "imagenet", data, strategy, folder / "features", folder / "maps", kept)
+    extraction = extract_all_features(SETTINGS, data, strategy, folder / "features", folder / "maps", kept)
     columns = ("head", "validation AUROC", "map", *(ON_MASKS if masks else ON_BOXES))
     click.echo(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
-    for pooling in POOLINGS:
+    for pooling in poolings:
         keras.utils.set_random_seed(0)
         settings = dataclasses.replace(SETTINGS, model_pooling=pooling)
         used = dataclasses.replace(extraction, maps={}) if pooling == AVERAGE else extraction
         layers = extraction.layers[-1:]
-        network, head, history = task._fit(settings, used, layers, data, strategy, folder / "logs" / pooling, kept)
+        network, head, history = fit_classifier(settings, used, layers, data, strategy, folder / "logs" / pooling, kept)
         heat_maps = HeatMaps(network, strategy, task._tensor_names(settings, head))
         for name, figures in _mask_rows(data, heat_maps, masks) if masks else _box_rows(data, heat_maps):
             cells = (pooling, f"{history.best['val_auroc']:.3f}", name, *map(_format, figures))

@@ -29,15 +29,21 @@ def taking_turns(
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Records `seconds` of each epoch, including validation. The first epoch also traces the graph."""
+    """Records `seconds` and `processor` seconds of each epoch, including validation. The first also traces the graph.
+
+    Processor seconds are those of all threads of this process; a busy machine changes them less.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds: list[float] = []
-        self._start = 0.0
+        self.processor: list[float] = []
+        self._start = (0.0, 0.0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._start = time.perf_counter()
+        self._start = time.perf_counter(), time.process_time()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.seconds.append(time.perf_counter() - self._start)
+        wall, processor = self._start
+        self.seconds.append(time.perf_counter() - wall)
+        self.processor.append(time.process_time() - processor)

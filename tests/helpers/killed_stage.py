@@ -16,13 +16,17 @@ import keras
 from radiograft.config import FineTune
 from radiograft.config.resolution import load_settings_file
 from radiograft.config.training import ATTENTION_GUIDED
+from radiograft.data.shards.dataset import Shards
 from radiograft.models import artifact
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
 from radiograft.models.spec import ModelSpec
 from radiograft.stages.runtime import stage
 from radiograft.training import feature_extraction
 from radiograft.training.checkpoints import Checkpoints
+from radiograft.training.datasets import fit_covariates, with_patient_data
+from tests.helpers.fused import network_for
 from tests.helpers.stages import EXTRACT_FEATURES, Trained, run_extract_features, run_fine_tune
+from tests.helpers.studies import dual_network
 
 EPOCHS, STEPS = 4, 7  # 58 training images in batches of 8
 RECIPE = "schedule=cosine,warm_up=0.2,layer_decay=0.5,ema=0.9,clip_norm=0.5,label_smoothing=0.1,loss_weights=balanced"
@@ -46,6 +50,7 @@ GUIDED = dataclasses.replace(
     FINE_TUNE, train_augmentation="cached", model_branches=ATTENTION_GUIDED, train_fine_tune_epochs=2
 )
 SEARCH = dataclasses.replace(FINE_TUNE, model_cut_off="second,third", train_augmentation="cached")
+SAMPLES = dataclasses.replace(FINE_TUNE, model_cut_off="conv", train_augmentation="cached")
 
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
 JOINED = dataclasses.replace(EXTRACT_FEATURES, model_feature_layer="all", model_random_baseline=False)
@@ -57,6 +62,7 @@ STAGES: dict[str, Run] = {
     "search": lambda shards, start, kept, out: run_fine_tune(SEARCH, shards, start, out, kept),
     "chexnet": lambda shards, start, kept, out: run_fine_tune(CHEXNET, shards, start, out, kept),
     "guided": lambda shards, start, kept, out: run_fine_tune(GUIDED, shards, start, out, kept),
+    "samples": lambda shards, start, kept, out: run_fine_tune(SAMPLES, shards, start, out, kept),
     "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
 }
 
@@ -77,6 +83,23 @@ def small_network(
     head = build_classifier(6, len(labels), dense_units=8, dropout=0.5, l2=1e-4, seed=seed)
     network = attach_classifier(build_feature_extractor(keras.Model(images, outputs, name="small")), head)
     spec = ModelSpec(image_size, labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction")
+    return _save(folder, network, spec)
+
+
+def sample_network(folder: Path, shards: Path) -> Path:
+    """Saves a network of samples: with a lateral branch if the shards have studies, otherwise with patient data."""
+    data = Shards.read(shards)
+    lateral = "lateral" in data.rows and bool(data.rows["lateral"].notna().any())
+    covariates = () if lateral else fit_covariates(data, ("age", "sex", "view"))
+    network = dual_network(data) if lateral else network_for(with_patient_data(data, covariates))
+    spec = ModelSpec(
+        data.image_size, data.labels, "efficientnet_lite0", "none", cut_off="", strategy="feature_extraction",
+        covariates=covariates, lateral=lateral,
+    )  # fmt: skip
+    return _save(folder, network, spec)
+
+
+def _save(folder: Path, network: keras.Model, spec: ModelSpec) -> Path:
     artifact.save_model(folder, network, spec, {"epochs": [], "best_epoch": 0, "initial": {}})
     (folder / "settings.json").write_text('{"train_feature_epochs": 2}')
     return folder

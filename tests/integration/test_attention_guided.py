@@ -17,6 +17,7 @@ from radiograft.models.spec import ModelSpec
 from radiograft.registry.results import read_results
 from radiograft.serving.loaded_version import LoadedVersion
 from tests.helpers import minimal_run
+from tests.helpers.served_alone import serve_recorded_samples
 from tests.helpers.tensorboard_events import scalars
 
 BRANCHES = ["global", "local", "fusion", "random_local", "random_fusion"]
@@ -58,6 +59,12 @@ def test_version_gives_golden_predictions_and_describes_its_branches(published: 
     assert (published.version.spec.branches, published.version.spec.image_size) == (ATTENTION_GUIDED, 64)
     contract = json.loads((published.folder / "fine_tune" / "model" / "contract.json").read_text())
     assert contract["signatures"]["pictures"]["pictures"]["shape"] == [None, 64, 64, 1]
+
+
+def test_saved_model_alone_gives_the_recorded_predictions(published: Published) -> None:
+    alone, _ = serve_recorded_samples(published.folder / "registry" / minimal_run.MODEL / "1")
+    assert len(alone) > 0
+    assert max(alone) < 1e-4
 
 
 def test_version_predicts_files_and_draws_heat_maps(published: Published, nih_folder: Path) -> None:

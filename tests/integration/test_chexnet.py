@@ -30,6 +30,7 @@ from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
 from radiograft_pipelines.cli.main import main
 from tests.helpers.images import encode, noise
+from tests.helpers.served_alone import serve_recorded_samples
 from tests.helpers.stages import run_extract_features, run_fine_tune
 from tests.helpers.weight_files import old_name, rule_tensors, torch_legacy, write
 
@@ -130,6 +131,8 @@ def check_flag(version: Path, nih_folder: Path, folder: Path) -> None:
     card = (extra / "model_card.md").read_text()
     assert f"False alarms on test: {test['flagged']} of {test['n_images']} images" in card
     loaded = load_version(version)
+    alone, _ = serve_recorded_samples(version)
+    assert max(alone) < 1e-4
     contents = [Path(uri).read_bytes() for uri in data.split("test")["uri"]]
     flags = [each.is_out_of_distribution for each in loaded.measure_distances(contents)]
     assert sum(flags) == test["flagged"]

@@ -23,6 +23,7 @@ from radiograft.serving.loaded_version import LoadedVersion
 from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.publish import task as publish
 from tests.helpers.minimal_run import EXTRACT_FEATURES, FINE_TUNE, replace_backbone
+from tests.helpers.served_alone import serve_recorded_samples
 from tests.helpers.stages import EVALUATE, Evaluated, run_extract_features, run_fine_tune
 
 HEAD = ("classifier_dropout", "class_map", "class_map_pooled", "probabilities")
@@ -90,7 +91,7 @@ def test_feature_extraction_stores_same_features_with_any_head(
         assert (pooled.features / name).read_bytes() == (evaluated.inputs.features / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("pooling", ["noisy_or", "csra"])
+@pytest.mark.parametrize("pooling", ["noisy_or", "csra", "self_transfer"])
 def test_fine_tuning_on_cached_activations_starts_as_online(pooling: str, shards_folder: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, model_pooling=pooling, model_dense_units=4, train_feature_epochs=1)
     start = run_extract_features(settings, shards_folder, tmp_path / "start")
@@ -104,6 +105,9 @@ def test_fine_tuning_on_cached_activations_starts_as_online(pooling: str, shards
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
     trials = json.loads((tuned.model / "search.json").read_text())
     assert [trial["overrides"]["model_cut_off"] for trial in trials] == ["stem_conv", "top_conv"]  # none of the head
+    before, after = (artifact.load_model(folder).get_layer("class_map").kernel for folder in (start.model, tuned.model))
+    best = max(trials, key=lambda trial: trial["metrics"]["val_auroc"])
+    assert best["best_epoch"] == 0 or np.abs(before - after).max() > 0  # the map of two heads trains too
 
 
 def test_saved_model_equals_network(evaluated: Evaluated, images: np.ndarray) -> None:
@@ -145,3 +149,5 @@ def test_published_version_predicts_as_recorded_and_its_card_names_the_pooling(r
     (card,) = registry.rglob("model_card.md")
     assert "class map, pooled by lse\\_lba" in card.read_text()
     assert LoadedVersion(str(registry), "localizer", 1).verify_golden_predictions() < 1e-5
+    alone, _ = serve_recorded_samples(registry / "localizer" / "1")
+    assert max(alone) < 1e-4

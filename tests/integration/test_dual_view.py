@@ -24,6 +24,7 @@ from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
 from radiograft_pipelines.cli.main import main
 from tests.helpers.nih_source import put
+from tests.helpers.served_alone import serve_recorded_samples
 from tests.helpers.stages import run_extract_features, run_fine_tune
 
 PATIENTS, SIZE = 200, 64
@@ -117,6 +118,12 @@ def test_published_version_gives_the_recorded_predictions_with_and_without_a_lat
         f"{number}.png": f"{(number + 1) % 6}.png" for number in range(6)
     }
     assert load_version(runs.version).verify_golden_predictions() < 1e-3
+
+
+def test_saved_model_alone_gives_the_recorded_predictions_with_and_without_a_lateral_image(runs: Runs) -> None:
+    alone, whole = serve_recorded_samples(runs.version)
+    assert (len(alone), len(whole)) == (6, 6)
+    assert max(*alone, *whole) < 1e-4
 
 
 def test_predict_with_a_lateral_image_is_the_recorded_prediction_of_the_study(runs: Runs) -> None:

@@ -25,8 +25,9 @@ from radiograft.training import trainer
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.feature_extraction import RANDOM_PREDICTIONS
 from tests.helpers.forked import run_forked
-from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, run_stage, small_network
+from tests.helpers.killed_stage import EPOCHS, FINE_TUNE, STAGES, STEPS, run_stage, sample_network, small_network
 from tests.helpers.stages import NO_CHECKPOINTS, Trained, run_fine_tune
+from tests.helpers.studies import study_catalog, write_shards
 from tests.helpers.tensorboard_events import scalars
 
 Resumes = Callable[[FineTune, Path, Path], bool]
@@ -161,6 +162,20 @@ def test_attention_guided_killed_in_last_branch_resumes(shards_folder: Path, sta
     branches = (artifact.load_model(folder / "model", artifact.BRANCHES).get_weights() for folder in (last, whole))
     for one, same in zip(*branches, strict=True):
         np.testing.assert_array_equal(one, same)
+
+
+@pytest.mark.parametrize("further", ["patient_data", "lateral"])
+def test_network_of_samples_killed_resumes(further: str, shards_folder: Path, tmp_path: Path) -> None:
+    """Killed in epoch 3. Fails if the dropout of patient data, or the lateral cache, depends on where it resumed."""
+    shards = shards_folder if further == "patient_data" else write_shards(study_catalog(tmp_path / "images"), tmp_path)
+    start = sample_network(tmp_path / "start", shards)
+    attempts = Attempts("samples", shards, start, str(tmp_path / "kept"), tmp_path)
+    attempts.run(f"{RATE} {2 * STEPS + 3}")
+    last = attempts.run()
+    assert "fine tuning: resuming after epoch 2\n" in attempts.logs[1]
+    assert attempts.epochs() == [("fine tuning", number) for number in (1, 2, 3, 4)]
+    check_same_model(last, STAGES["samples"](shards, start, NO_CHECKPOINTS, tmp_path / "whole").model.parent)
+    attempts.run_again(last)
 
 
 def test_feature_extraction_killed_resumes(feature_extraction: Trained, shards_folder: Path, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from radiograft.config import Ingest
+from radiograft.drift.monitor import compare_with_version
 from radiograft.registry.analysis_types import FusionComparison
 from radiograft.serving.loaded_version import LoadedVersion, load_version
 from tests.helpers import minimal_run
+from tests.helpers.served_alone import serve_recorded_samples
 
 PATIENTS = 600
 
@@ -105,6 +107,12 @@ def test_published_version_gives_recorded_predictions_with_and_without_patient_d
     assert sample["probabilities"] != pytest.approx(recorded["probabilities"]["0.png"], abs=1e-3)
 
 
+def test_saved_model_alone_gives_the_recorded_predictions_with_and_without_patient_data(run_folder: Path) -> None:
+    alone, whole = serve_recorded_samples(run_folder / "registry" / minimal_run.MODEL / "1")
+    assert len(whole) > 0
+    assert max(*alone, *whole) < 1e-4
+
+
 def test_predict_older_patient_has_higher_probability(version: LoadedVersion, tmp_path: Path) -> None:
     Image.fromarray(np.full((32, 32), 128, "uint8")).save(tmp_path / "film.png")
     young, old, unknown = (
@@ -128,6 +136,17 @@ def test_predict_invalid_patient_data_raises(
     Image.fromarray(np.full((32, 32), 128, "uint8")).save(tmp_path / "film.png")
     with pytest.raises(ValueError, match=message):
         version.predict([tmp_path / "film.png"], given)
+
+
+def test_drift_note_names_the_patient_data_that_it_leaves_out(run_folder: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(1, 255, (32, 32)).astype("uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    extra = run_folder / "registry" / minimal_run.MODEL / "1" / "assets.extra"
+    notes = compare_with_version(extra, "folders", str(tmp_path), "standard").new.notes
+    assert notes[-1] == (
+        "Scores and features are of the frontal image alone, without age, smoker. A shift of smoker is not tested."
+    )
 
 
 def test_heat_map_of_network_with_patient_data_is_drawn(version: LoadedVersion, tmp_path: Path) -> None:

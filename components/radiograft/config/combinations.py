@@ -9,7 +9,15 @@ from radiograft.backbones import get_backbone
 from radiograft.config.base import Scalar
 from radiograft.config.data import MULTICLASS, REGRESSION, STUDY, Ingest
 from radiograft.config.evaluation import Evaluate, Publish
-from radiograft.config.network import AVERAGE, FRONTAL, FRONTAL_LATERAL, LAST_LAYER, NOISY_OR, ExtractFeatures
+from radiograft.config.network import (
+    AVERAGE,
+    FRONTAL,
+    FRONTAL_LATERAL,
+    LAST_LAYER,
+    NOISY_OR,
+    SELF_TRANSFER,
+    ExtractFeatures,
+)
 from radiograft.config.patient_data import IMAGE_INPUTS, STANDARD_COLUMNS, served_name
 from radiograft.config.training import ATTENTION_GUIDED, FROZEN_BATCH_NORM, Recipe, Training
 
@@ -31,7 +39,10 @@ RECIPE_REQUIRED_BY_REGRESSION: Rules = {  # options of `train_recipe`
 }
 REQUIRED_BY_CLASS_MAP: Rules = {
     "model_feature_layer": (LAST_LAYER, "the class map is computed from the last activation alone"),
-    "model_patient_data": ("", "patient data join pooled features, and these heads have none"),
+    "model_patient_data": (
+        "",
+        "patient data join pooled features, and a head over a class map reads the activation itself",
+    ),
     "model_views": (FRONTAL, "the class map is that of one image"),
 }
 REQUIRED_BY_BRANCHES: Rules = {
@@ -147,6 +158,17 @@ def _check_pooling(values: Values) -> None:
         raise ValueError(
             f"train_box_weight must be 0 with model_pooling={AVERAGE}, got {box_weight}: boxes are learned at the "
             "positions of a class map; choose another pooling, such as noisy_or"
+        )
+    if pooling == SELF_TRANSFER and box_weight:
+        raise ValueError(
+            f"train_box_weight must be 0 with model_pooling={SELF_TRANSFER}, got {box_weight}: its loss is that of two "
+            "heads, which learn from labels alone; choose another pooling, such as noisy_or"
+        )
+    if (pooling == SELF_TRANSFER or box_weight) and values["train_distillation_epochs"]:
+        raise ValueError(
+            f"train_distillation_epochs must be 0 with model_pooling={SELF_TRANSFER} or train_box_weight above 0, got "
+            f"{values['train_distillation_epochs']}: only the scores of the labels are distilled; choose train_members "
+            "alone, which averages weights"
         )
     if pooling != AVERAGE:
         _require(

@@ -62,8 +62,8 @@ class Evaluate(RegistrySettings, GateSettings, SeedSettings):
     )
     evaluate_masks: str = setting(
         "",
-        "Folder or URI of masks of the test images, such as of their lungs, named as the images; the report then shows "
-        "the share of heat inside them. Empty for none.",
+        "Folder or URI of masks of the test images, such as of their lungs, named as the images, or a table of boxes, "
+        "whose columns of boxes end in `_box`; the report then shows the share of heat inside them. Empty for none.",
     )
 
     gate_min_r2: float = setting(

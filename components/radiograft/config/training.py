@@ -85,9 +85,22 @@ class Training(SeedSettings):
         low=1,
         high=50,
     )
+    train_distillation_epochs: int = setting(
+        0,
+        "Epochs in which the network is then trained on the mean predictions of the best `train_members` epochs, an "
+        "ensemble that is distilled into one network; the result is kept if it validates better. 0 distills nothing.",
+        unit="epochs",
+        low=0,
+        high=1000,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if (epochs := self.train_distillation_epochs) and self.train_members < 2:
+            raise ValueError(
+                f"train_members must be at least 2 with train_distillation_epochs={epochs}, got {self.train_members}: "
+                "one epoch is no ensemble"
+            )
         self.backbones_to_compare()
         self.recipe()
         is_mixed = self.train_precision not in ("auto", "float32")

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from radiograft.config import Ingest
+from radiograft.config.patient_data import STANDARD_COLUMNS
 from radiograft.data.image_loader import decode_rows
 from radiograft.data.shards.files import sort_for_reading
 from radiograft.data.sources.readers import UNLABELED_READERS
@@ -50,8 +51,9 @@ class DriftRun(NamedTuple):
 def compare_with_version(version: Path, data_format: str, source: str, data_table: str) -> DriftRun:
     """Compares the images of a source with the development data of a version.
 
-    Labels and splits of the source are ignored. The formats `folders`, `dicom` and `table` may omit them; the other
-    formats need every file that ingest needs.
+    A network that also reads a lateral image or patient data scores the frontal images alone, as for the reference; a
+    note says so. Labels and splits of the source are ignored. The formats `folders`, `dicom` and `table` may omit them;
+    the other formats need every file that ingest needs.
 
     Args:
         version: folder with VERSION_FILES.
@@ -69,7 +71,21 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
     )
     model = EmbeddingModel(artifact.load_model(version), devices.distribution_strategy(), spec.tensors)
     new = embed_source(settings, model, spec.labels, spec.image_input)
+    new = new._replace(notes=(*new.notes, *missing_input_notes(spec)))
     return DriftRun(compare_samples(reference, new.sample, settings.train_seed), reference, new)
+
+
+def missing_input_notes(spec: ModelSpec) -> list[str]:
+    """Returns a note on the inputs of a network that are not compared, if there are any.
+
+    Age, sex and view are compared by themselves, but the scores are those without them.
+    """
+    names = (["lateral image"] if spec.lateral else []) + [each.name for each in spec.covariates]
+    if not names:
+        return []
+    unseen = [name for name in names if name not in STANDARD_COLUMNS]
+    blind = f" A shift of {', '.join(unseen)} is not tested." if unseen else ""
+    return [f"Scores and features are of the frontal image alone, without {', '.join(names)}.{blind}"]
 
 
 def embed_source(settings: Ingest, model: EmbeddingModel, labels: tuple[str, ...], target: ImageInput) -> NewImages:

@@ -56,10 +56,14 @@ class EvaluateInputs(NamedTuple):
         """Reads the training history of each strategy, as `artifact.save` writes it."""
         return {name: json.loads((folder / "history.json").read_text()) for name, folder in self.models.items()}
 
-    def averaged_epochs(self) -> dict[str, list[int]]:
-        """Returns the epochs whose mean weights were kept, of the strategies that averaged some."""
-        averaged = {name: history.get("averaged_epochs", []) for name, history in self.histories().items()}
-        return {name: epochs for name, epochs in averaged.items() if epochs}
+    def epochs_of(self, kind: str) -> dict[str, list[int]]:
+        """Returns the epochs whose mean was kept, of the strategies that have some.
+
+        Args:
+            kind: `averaged_epochs` for mean weights, `distilled_epochs` for mean predictions.
+        """
+        listed = {name: history.get(kind, []) for name, history in self.histories().items()}
+        return {name: epochs for name, epochs in listed.items() if epochs}
 
 
 def load_predictors(inputs: EvaluateInputs, strategy: tf.distribute.Strategy) -> dict[str, Predictor]:

@@ -11,10 +11,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from radiograft.config.network import AVERAGE, CSRA, LSE, LSE_LBA, NOISY_OR, MapPooling
+from radiograft.config.network import AVERAGE, CSRA, LSE, LSE_LBA, MAX, NOISY_OR, MapPooling
+from radiograft.models.graph import read_output_of
 from radiograft.models.spec import DEFAULT_NAMES
 
 CLASS_MAP = "class_map"  # name of the layer whose output is the map, [n, height, width, labels]
+POOLED_MAP = "class_map_pooled"  # name of the layer whose output is the pooled map, [n, labels]
 MIN_EVIDENCE = 1e-30  # of noisy-or; keeps the logarithm finite
 POSITIONS = (1, 2)  # axes of a map
 
@@ -145,9 +147,7 @@ def build_class_map_classifier(
     outputs = keras.layers.SpatialDropout2D(dropout, seed=seed, name="classifier_dropout")(outputs)
     bias = keras.initializers.Constant(_initial_bias(pooling.kind, shape[0] * shape[1]))
     outputs = convolution(labels, 1, bias_initializer=bias, dtype="float32", name=CLASS_MAP)(outputs)
-    pooled = ClassMapPooling(
-        pooling.kind, pooling.sharpness, pooling.attention, dtype="float32", name="class_map_pooled"
-    )
+    pooled = ClassMapPooling(pooling.kind, pooling.sharpness, pooling.attention, dtype="float32", name=POOLED_MAP)
     outputs = pooled(outputs)
     outputs = keras.layers.Activation(activation, dtype="float32", name=DEFAULT_NAMES.probabilities)(outputs)
     return keras.Model(inputs, outputs, name="classifier")
@@ -156,3 +156,86 @@ def build_class_map_classifier(
 def _initial_bias(kind: str, positions: int) -> float:
     """Returns the logit at which the pooled probability is 1/2. With a bias of 0, noisy-or would start near 1."""
     return math.log(math.expm1(math.log(2) / positions)) if kind == NOISY_OR else 0.0
+
+
+@keras.saving.register_keras_serializable("radiograft")
+class SelfTransfer(keras.layers.Layer):  # type: ignore[misc]
+    """Returns the logits of the classification head, the first of its inputs.
+
+    The second input, the logits of the localization head, is used in training alone, see
+    `radiograft.training.tasks.self_transfer`. As an input it stays a part of the network.
+
+    Args:
+        weight: of the localization head in the loss, 0 to 1.
+    """
+
+    def __init__(self, weight: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.weight = weight
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the first of two tensors, float32 [n, labels]."""
+        return inputs[0]
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """Returns (n, labels)."""
+        return tuple(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "weight": self.weight}
+
+
+def build_self_transfer_classifier(
+    shape: tuple[int, int, int],
+    labels: int,
+    pooling: MapPooling,
+    *,
+    dense_units: int,
+    dropout: float,
+    l2: float,
+    seed: int,
+    activation: str = "sigmoid",
+) -> keras.Model:
+    """Builds two heads on the last activation (Hwang and Kim 2016); the network returns the first one's scores.
+
+    The classification head is that of `radiograft.models.heads.build_classifier` behind global pooling. The
+    localization head is a 1x1 convolution to a class map, whose largest logit of each label counts.
+
+    Args:
+        shape: height, width and channels of the activation.
+        labels: number of outputs.
+        pooling: its `localization` is the weight of the localization head in the loss.
+        dense_units: width of the ReLU layer of the classification head; 0 leaves it out.
+        dropout: rate before the last layer of each head.
+        l2: penalty on the kernels.
+        seed: of the initial weights and of the dropout.
+        activation: of the last layer, from the training task.
+
+    Returns:
+        A network from the activation [n, height, width, channels] to probabilities float32 [n, labels].
+    """
+
+    def options(number: int) -> dict[str, Any]:
+        initial = keras.initializers.GlorotUniform(seed + number)
+        return {"kernel_regularizer": keras.regularizers.L2(l2), "kernel_initializer": initial}
+
+    inputs = keras.Input(shape, name="features")
+    outputs = keras.layers.GlobalAveragePooling2D(dtype="float32", name="classifier_pooled")(inputs)
+    if dense_units:
+        outputs = keras.layers.Dense(dense_units, activation="relu", name="classifier_dense", **options(0))(outputs)
+    outputs = keras.layers.Dropout(dropout, seed=seed, name="classifier_dropout")(outputs)
+    classified = keras.layers.Dense(labels, dtype="float32", name="classifier_logits", **options(1))(outputs)
+    kept = keras.layers.SpatialDropout2D(dropout, seed=seed + 1, name="class_map_dropout")(inputs)
+    maps = keras.layers.Conv2D(labels, 1, dtype="float32", name=CLASS_MAP, **options(2))(kept)
+    localized = ClassMapPooling(MAX, dtype="float32", name=POOLED_MAP)(maps)
+    both = SelfTransfer(pooling.localization, dtype="float32", name="self_transfer")([classified, localized])
+    scores = keras.layers.Activation(activation, dtype="float32", name=DEFAULT_NAMES.probabilities)(both)
+    return keras.Model(inputs, scores, name="classifier")
+
+
+def localization_scores(network: keras.Model) -> keras.KerasTensor:
+    """Returns the probabilities of the localization head of a network with two heads, float32 [n, labels]."""
+    activation = network.get_layer(DEFAULT_NAMES.probabilities).activation
+    layer = keras.layers.Activation(activation, dtype="float32", name="localization_scores")
+    return layer(read_output_of(network, POOLED_MAP))

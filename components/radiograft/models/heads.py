@@ -11,6 +11,7 @@ from radiograft.models import variables
 from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.feature_layers import feature_parts, joining_layers
 from radiograft.models.graph import LATERAL_PREFIX, downstream_layers, upstream_layers
+from radiograft.models.keras_internals import iter_layers
 from radiograft.models.lateral import VIEW_LAYERS
 from radiograft.models.spec import DEFAULT_NAMES, TargetScale, TensorNames
 
@@ -147,9 +148,18 @@ def attach_classifier(
         inputs = [*features.inputs, patient.input]
         join = keras.layers.Concatenate(dtype="float32", name=f"{PATIENT_INPUT}_joined")
         outputs = join([features.output, patient.output])
-    for layer in classifier.layers[1:]:
-        outputs = layer(outputs)
+    outputs = _apply_layers(classifier, outputs)
     return keras.Model(inputs, outputs, name=features.name.removesuffix("_features"))
+
+
+def _apply_layers(classifier: keras.Model, features: keras.KerasTensor) -> keras.KerasTensor:
+    """Applies the layers of a classifier one by one, so that the graph stays flat."""
+    known = {id(classifier.input): features}
+    for layer, read in iter_layers(classifier):
+        given = [known[id(tensor)] for tensor in read]
+        if given:
+            known[id(layer.output)] = layer(given if len(given) > 1 else given[0])
+    return known[id(classifier.output)]
 
 
 def head_layers(classifier: keras.Model) -> tuple[str, ...]:

@@ -155,7 +155,8 @@ class Analyses(TypedDict):
     `judged_on` is the split of the subgroup and shortcut analyses: test, or validation if no label is estimable on
     test. `confounders` is about training; versions of older packages lack it. `out_of_distribution` is there if the
     version has the flag, `views` if the network reads a lateral image, `patient_data` if it reads patient data, and
-    `averaged_epochs`, by strategy, if the mean weights of several epochs were kept.
+    `averaged_epochs`, by strategy, if the mean weights of several epochs were kept, and `distilled_epochs` likewise if
+    their mean predictions were distilled.
     """
 
     calibration: Calibration
@@ -167,6 +168,7 @@ class Analyses(TypedDict):
     views: NotRequired[ViewComparison]
     patient_data: NotRequired[FusionComparison]
     averaged_epochs: NotRequired[dict[str, list[int]]]
+    distilled_epochs: NotRequired[dict[str, list[int]]]
 
 
 class PredictionResults(Analyses):

@@ -124,9 +124,10 @@ def _data(data: DataSummary, lineage: Facts) -> list[str]:
 
 
 def _kept_epochs(results: EvaluationResults, published: str) -> str:
-    averaged = results.get("averaged_epochs", {}).get(published, [])
-    if averaged:
+    if averaged := results.get("averaged_epochs", {}).get(published, []):
         return f"mean weights of the epochs {', '.join(map(str, averaged))}"
+    if distilled := results.get("distilled_epochs", {}).get(published, []):
+        return f"distilled from the mean predictions of the epochs {', '.join(map(str, distilled))}"
     return str(results["kept_epochs"][published] or "0 (the weights before fine-tuning)")
 
 

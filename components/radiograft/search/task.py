@@ -130,7 +130,7 @@ def _run_trial(study: SearchStudy, runner: TrialRunner, strategy: str, trial: Fr
     try:
         result = runner.train(strategy, resolve_trial(runner.settings, trial.params), observer, name)
         pruned = False
-        write_scores(runner.inputs, trial.number, observer.scores)
+        write_scores(runner.inputs, trial.number, observer.scores[:, : len(runner.data(runner.settings).labels)])
     except TrialPrunedError:
         result, pruned = make_trial({}, 0, observer.history), True
     except (ValueError, TypeError, FloatingPointError, OSError, tf.errors.ResourceExhaustedError) as error:

@@ -13,11 +13,23 @@ import tensorflow as tf
 from radiograft.backbones import BackboneSpec, get_backbone
 from radiograft.config import ExtractFeatures
 from radiograft.config.data import REGRESSION
-from radiograft.config.network import ALL_LAYERS, AUTO_LAYER, AVERAGE, FRONTAL_LATERAL, LAST_LAYER, split_feature_layers
+from radiograft.config.network import (
+    ALL_LAYERS,
+    AUTO_LAYER,
+    AVERAGE,
+    FRONTAL_LATERAL,
+    LAST_LAYER,
+    SELF_TRANSFER,
+    split_feature_layers,
+)
 from radiograft.data.shards.dataset import Shards
 from radiograft.imaging.views import LATERAL
 from radiograft.models.backbone import build_backbone
-from radiograft.models.class_maps import CLASS_MAP, build_class_map_classifier
+from radiograft.models.class_maps import (
+    CLASS_MAP,
+    build_class_map_classifier,
+    build_self_transfer_classifier,
+)
 from radiograft.models.covariates import PATIENT_INPUT
 from radiograft.models.cut_offs import check_tap, parse_cut_offs
 from radiograft.models.feature_layers import last_activation, named_layers
@@ -211,7 +223,9 @@ def _build_classifier(settings: ExtractFeatures, shape: tuple[int, ...], data: S
     if settings.model_pooling == AVERAGE:
         return build_classifier(shape[-1], len(data.labels), **options, scales=target_scales(data))
     height, width, channels = shape
-    return build_class_map_classifier((height, width, channels), len(data.labels), settings.pooling(), **options)
+    two_heads = settings.model_pooling == SELF_TRANSFER
+    build = build_self_transfer_classifier if two_heads else build_class_map_classifier
+    return build((height, width, channels), len(data.labels), settings.pooling(), **options)
 
 
 def target_scales(data: Shards) -> tuple[TargetScale, ...]:

@@ -16,7 +16,9 @@ class History:
         best_epoch: the epoch whose weights were kept; 0 is the state before training.
         initial: validation metrics before training.
         averaged_epochs: the epochs whose mean weights were kept instead, the best first; empty if there are none.
-        averaged: validation metrics of these mean weights.
+        averaged: validation metrics of the mean weights, or of the distilled ones.
+        distilled_epochs: the epochs whose mean predictions were distilled into the weights that were kept, the best
+            first; empty if there are none.
     """
 
     epochs: list[dict[str, float]]
@@ -24,10 +26,11 @@ class History:
     initial: dict[str, float]
     averaged_epochs: list[int] = dataclasses.field(default_factory=list)
     averaged: dict[str, float] = dataclasses.field(default_factory=dict)
+    distilled_epochs: list[int] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the content of history.json; the averaged epochs are left out if there are none."""
-        optional = ("averaged_epochs", "averaged")
+        optional = ("averaged_epochs", "averaged", "distilled_epochs")
         values = dataclasses.asdict(self)
         return {name: value for name, value in values.items() if value or name not in optional}
 

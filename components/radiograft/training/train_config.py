@@ -43,6 +43,7 @@ class TrainConfig:
         monitor: chooses between epochs; None is the task's own monitor.
         observer: learns of each epoch and of the result, for a search.
         members: number of best epochs whose weights may be averaged; see `trainer.TrainingLoop.restore_best`.
+        distillation_epochs: epochs of training on the mean predictions of these epochs; 0 distills nothing.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TrainConfig:
     monitor: Monitor | None = None
     observer: TrainObserver | None = None
     members: int = 1
+    distillation_epochs: int = 0
 
 
 def train_config(
@@ -86,4 +88,5 @@ def train_config(
         monitor=get_monitor(settings.train_monitor),
         observer=observer,
         members=settings.train_members,
+        distillation_epochs=settings.train_distillation_epochs,
     )

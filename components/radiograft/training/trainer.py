@@ -14,9 +14,11 @@ from radiograft.models import variables
 from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import TrainingData
+from radiograft.training.distillation import Distillation, distill
 from radiograft.training.history import History
 from radiograft.training.optimizers import build_optimizer, learning_rate, use_ema_weights
 from radiograft.training.tasks.base import OBJECTIVE, divergence_threshold, validation_loss
+from radiograft.training.tasks.self_transfer import train_both_heads
 from radiograft.training.tensorboard_curves import TensorBoardCurves
 from radiograft.training.train_config import TrainConfig
 
@@ -40,6 +42,8 @@ def train(
         FloatingPointError: the loss is not finite or exceeds `divergence_threshold`.
         ValueError: no label of the validation split has both classes.
     """
+    model, task = train_both_heads(model, config.task)
+    config = dataclasses.replace(config, task=task)
     loss = config.task.loss(data.truth, config.recipe)
     model.compile(
         build_optimizer(config.optimizer, config.recipe, model, config.head),
@@ -121,7 +125,8 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
         """Restores the weights and the moving statistics of the best epoch and returns the history.
 
         With several members, the weights of the two best epochs, of the three best and so on are averaged (Wortsman et
-        al. 2022), and the mean that validates best is kept if it is better than the best epoch.
+        al. 2022), and the mean that validates best is kept if it is better than the best epoch. If requested, the
+        result is then trained on the mean predictions of all members, and kept if that validates better still.
         """
         history = self.history
         for count in range(2, len(self.members) + 1):
@@ -130,11 +135,28 @@ class TrainingLoop(keras.callbacks.Callback):  # type: ignore[misc]
             if self._key(metrics) > self._key(history.best):
                 history = dataclasses.replace(history, averaged_epochs=list(self.members)[:count], averaged=metrics)
         self._write_mean(len(history.averaged_epochs) or 1)
+        if self.config.distillation_epochs and len(self.members) > 1:
+            history = self._distill(history)
         self.curves.close()
-        kept = ", ".join(map(str, history.averaged_epochs)) or self.best_epoch
+        kept = ", ".join(map(str, history.averaged_epochs or history.distilled_epochs)) or self.best_epoch
         log.info("%s: keeping epoch %s, %s", self.config.name, kept, self.config.task.format(history.best))
         if self.config.observer:
             self.config.observer.on_trained(history, self.predictor.predict(self.data.validation))
+        return history
+
+    def _distill(self, history: History) -> History:
+        """Distills the members into the network; without a gain its weights stay."""
+        config, before = self.config, variables.read_variables(self.kept_variables)
+        epochs = range(config.epochs, config.epochs + config.distillation_epochs)
+        how = Distillation(config.task, config.optimizer, config.learning_rate, config.head, epochs)
+        members = list(self.members.values())
+        distill(self.network, self.predictor, members, self.kept_variables, self.data, how)
+        metrics = self._validate()
+        if self._key(metrics) > self._key(history.best):
+            return dataclasses.replace(
+                history, averaged_epochs=[], averaged=metrics, distilled_epochs=list(self.members)
+            )
+        variables.write_variables(self.kept_variables, before)
         return history
 
     def _write_mean(self, count: int) -> None:

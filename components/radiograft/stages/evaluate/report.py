@@ -118,7 +118,11 @@ def _notes(data: Shards, results: EvaluationResults) -> list[str]:
     for strategy, epochs in results.get("averaged_epochs", {}).items():
         listed = ", ".join(map(str, epochs))
         notes.append(f"{strategy.replace('_', ' ')}: the weights are the mean of those of the epochs {listed}")
-    if results["kept_epochs"][PUBLISHED] == 0 and PUBLISHED not in results.get("averaged_epochs", {}):
+    for strategy, epochs in results.get("distilled_epochs", {}).items():
+        listed = ", ".join(map(str, epochs))
+        notes.append(f"{strategy.replace('_', ' ')}: the mean predictions of the epochs {listed} were distilled")
+    several = results.get("averaged_epochs", {}) | results.get("distilled_epochs", {})
+    if results["kept_epochs"][PUBLISHED] == 0 and PUBLISHED not in several:
         metric = "R²" if data.task == REGRESSION else "AUROC"
         measure = "loss" if results["lineage"]["settings"].get("train_monitor") == LOSS_MONITOR else metric
         notes.append(

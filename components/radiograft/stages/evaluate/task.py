@@ -195,9 +195,11 @@ def _explain(loaded: _LoadedInputs, thresholds: Mapping[str, float]) -> Explanat
 
 
 def _add_optional_results(loaded: _LoadedInputs, prediction_results: PredictionResults) -> None:
-    """Adds the epochs whose weights were averaged, and the out-of-distribution flag, if the model has them."""
-    if averaged := loaded.folders.averaged_epochs():
+    """Adds epochs that were averaged or distilled, and the out-of-distribution flag, if the model has them."""
+    if averaged := loaded.folders.epochs_of("averaged_epochs"):
         prediction_results["averaged_epochs"] = averaged
+    if distilled := loaded.folders.epochs_of("distilled_epochs"):
+        prediction_results["distilled_epochs"] = distilled
     distribution = FeatureDistribution.read(loaded.folders.model)
     if distribution is None:
         return

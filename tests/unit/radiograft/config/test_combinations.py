@@ -148,3 +148,8 @@ def test_preprocess_crop_size_below_image_size_or_off_the_grid_raises(size: int)
 def test_stored_size_is_crop_size_or_image_size() -> None:
     assert Preprocess(image_size=64).stored_size == 64
     assert Preprocess(image_size=64, image_crop_size=96).stored_size == 96
+
+
+def test_fill_defaults_boxes_with_two_heads_raises() -> None:
+    with pytest.raises(ValueError, match=r"train_box_weight must be 0 with model_pooling=self_transfer, got 2\.0: its"):
+        fill_defaults({**REQUIRED, "model_pooling": "self_transfer", "train_box_weight": 2.0})

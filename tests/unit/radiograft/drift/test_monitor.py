@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from radiograft.drift.monitor import missing_input_notes
 from radiograft.drift.reference import REFERENCE, ReferenceSample
+from radiograft.models.covariates import Covariate
+from radiograft.models.spec import ModelSpec
 from radiograft_pipelines.cli.main import main
 from tests.helpers.stages import Evaluated
 
@@ -69,6 +72,29 @@ def test_drift_medmnist_without_metadata_compares_images(registry: Path, tmp_pat
     assert [tests[name]["verdict"] for name in ("view", "age", "sex")] == ["not recorded"] * 3
     assert tests["embedding"]["new"] == {"pictures": 30, "patients": 30}
     assert any("no patient ids" in note for note in figures["notes"])
+
+
+@pytest.mark.parametrize(
+    ("lateral", "covariates", "note"),
+    [
+        (False, (), ""),
+        (False, ("age", "sex"), "Scores and features are of the frontal image alone, without age, sex."),
+        (
+            True,
+            ("age", "pH"),
+            (
+                "Scores and features are of the frontal image alone, without lateral image, age, pH. A shift of "
+                "lateral image, pH is not tested."
+            ),
+        ),
+    ],
+)
+def test_missing_input_notes_name_what_is_not_compared(lateral: bool, covariates: tuple[str, ...], note: str) -> None:
+    spec = ModelSpec(
+        32, ("Mass",), "densenet121", "none", "", "fine_tuning", lateral=lateral,
+        covariates=tuple(Covariate(name) for name in covariates),
+    )  # fmt: skip
+    assert missing_input_notes(spec) == [note] * bool(note)
 
 
 def test_drift_unlabeled_images_are_compared(registry: Path, same_hospital: Path, tmp_path: Path) -> None:

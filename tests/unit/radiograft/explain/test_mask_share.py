@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from radiograft.explain.mask_share import find_mask_files, read_mask, score_masks, share_inside
+from radiograft.explain.mask_share import find_mask_files, find_masks, read_mask, score_masks, share_inside
 from radiograft.imaging.geometry import ImageInput
 from tests.helpers.squares import SIZE, SQUARE, brightness, shards
 
@@ -66,3 +67,33 @@ def test_score_masks_square_detector_is_inside_and_controls_are_not(tmp_path: Pa
     assert inside["grad_cam"] > 0.5  # resizing smooths its 8 x 8 cells, and the background is not quite dark
     assert inside["centre"] < 0.05
     assert inside["random"] == pytest.approx(1 / 16, abs=0.02)
+
+
+def test_find_masks_of_a_table_fills_its_boxes_in_the_square(tmp_path: Path) -> None:
+    """Boxes are pixels of the image, 20 high and 40 wide; padded to a square of 20, it has 10 rows in the middle."""
+    table = tmp_path / "boxes.csv"
+    table.write_text("image,view,right_lung_box,left_lung_box\na,PA,0 0 20 10,\nb,PA,,\nc,PA,20 10 20 10,0 0 4 4\n")
+    rows = pd.DataFrame({"image_id": ["images/a.jpg", "b.jpg", "c.jpg", "d.jpg"], "height": 20, "width": 40})
+    masks = find_masks(str(table), rows, ImageInput(20, "pad"))
+    assert list(masks) == ["images/a.jpg", "c.jpg"]
+    expected = np.zeros((20, 20), bool)
+    expected[5:10, :10] = True
+    np.testing.assert_array_equal(masks["images/a.jpg"](), expected)
+    both = np.zeros((20, 20), bool)
+    both[10:15, 10:] = both[5:7, :2] = True
+    np.testing.assert_array_equal(masks["c.jpg"](), both)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,lungs\na,0 0 1 1\n", "evaluate_masks must name a table with columns that end in `_box`, got"),
+        ("image,lung_box\na,0 0 1\n", "evaluate_masks must have boxes as `x y width height` in pixels, got '0 0 1'"),
+        ("image,lung_box\nb,0 0 1 1\n", "evaluate_masks must have boxes of test images, but none of 1 rows of"),
+    ],
+)
+def test_find_masks_of_a_malformed_table_raises(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(content)
+    rows = pd.DataFrame({"image_id": ["a.jpg"], "height": 20, "width": 40})
+    with pytest.raises(ValueError, match=message):
+        find_masks(str(tmp_path / "boxes.csv"), rows, ImageInput(20))

@@ -16,7 +16,12 @@ from hypothesis.extra.numpy import arrays
 
 from radiograft.config.network import MapPooling
 from radiograft.models import artifact
-from radiograft.models.class_maps import ClassMapPooling, build_class_map_classifier
+from radiograft.models.class_maps import (
+    ClassMapPooling,
+    build_class_map_classifier,
+    build_self_transfer_classifier,
+    localization_scores,
+)
 from radiograft.models.heads import attach_classifier, build_classifier, cast_to_policy
 from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 
@@ -98,7 +103,8 @@ def test_residual_attention_worked_example() -> None:
 def head(kind: str, dense_units: int = 3, positions: int = 4, dropout: float = 0.5) -> keras.Model:
     pooling = MapPooling(kind, 5.0, 0.3)
     shape = (positions, positions, 6)
-    return build_class_map_classifier(shape, 2, pooling, dense_units=dense_units, dropout=dropout, l2=1e-4, seed=1)
+    build = build_self_transfer_classifier if kind == "self_transfer" else build_class_map_classifier
+    return build(shape, 2, pooling, dense_units=dense_units, dropout=dropout, l2=1e-4, seed=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,7 +133,7 @@ def network(kind: str) -> keras.Model:
     return attach_classifier(keras.Model(images, last, name="small_features"), head(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "self_transfer"])
 def test_network_with_class_map_survives_saving_in_safe_mode(kind: str, tmp_path: Path) -> None:
     model = network(kind)
     model.get_layer("class_map_pooled").set_weights(
@@ -169,3 +175,19 @@ def test_cast_to_policy_keeps_class_map_and_its_pooling_in_float32() -> None:
     single = dict.fromkeys(("normalised", "class_map", "class_map_pooled", "probabilities"), "float32")
     assert dtypes == {**half, **single}
     np.testing.assert_allclose(copy.get_layer("class_map_pooled").exponents, [0.5, 2.0])
+
+
+def test_two_heads_share_the_activation_and_the_first_is_served() -> None:
+    """The classification head is that of average pooling; the localization head takes the largest logit of its map."""
+    model = network("self_transfer")
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype="uint8")
+    both = keras.Model(model.input, [model.output, localization_scores(model), model.get_layer("last").output])
+    served, localized, activation = (part.numpy() for part in both(images))
+    over_mean = build_classifier(6, 2, dense_units=3, dropout=0.5, l2=1e-4, seed=1)
+    over_mean.set_weights(
+        [*model.get_layer("classifier_dense").get_weights(), *model.get_layer("classifier_logits").get_weights()]
+    )
+    np.testing.assert_allclose(served, over_mean(activation.mean(axis=(1, 2))), atol=1e-6)
+    kernel, bias = model.get_layer("class_map").get_weights()
+    largest = (activation @ kernel[0, 0] + bias).max(axis=(1, 2))
+    np.testing.assert_allclose(localized, 1 / (1 + np.exp(-largest)), atol=1e-6)

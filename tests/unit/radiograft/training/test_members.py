@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from radiograft.config.training import Recipe
+from radiograft.models import variables
+from radiograft.training import trainer
 from radiograft.training.history import History
 from radiograft.training.tasks.base import LOSS
 from radiograft.training.tasks.multilabel import validation_metrics
@@ -48,6 +51,41 @@ def test_train_with_members_that_do_not_help_keeps_best_epoch(tmp_path: Path) ->
     assert "averaged_epochs" not in history.to_json()
     for weight, other in zip(model.get_weights(), single.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)
+
+
+def test_train_with_distillation_that_validates_better_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result of distillation is replaced by weights that are known to be better; see test_distillation.py."""
+    better, known = run(tmp_path / "better").attempt()
+    found = [weight.numpy() for weight in better.trainable_variables]
+
+    def assign(network: keras.Model, *_: object) -> None:
+        variables.write_variables(network.trainable_variables, found)
+
+    monkeypatch.setattr(trainer, "distill", assign)
+    model, history = run(tmp_path / "distilled", members=2, epochs=2, distillation_epochs=1).attempt()
+    assert (history.distilled_epochs, history.averaged_epochs) == (by_loss(history)[:2], [])
+    assert history.best == pytest.approx(known.best)
+    assert history.to_json()["distilled_epochs"] == history.distilled_epochs
+    for weight, other in zip(model.get_weights(), better.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_train_with_distillation_that_does_not_help_changes_nothing(tmp_path: Path) -> None:
+    options: dict[str, object] = {"members": 2, "epochs": 1, "learning_rate": 0.02}
+    single, alone = run(tmp_path / "one", **options).attempt()
+    model, history = run(tmp_path / "two", **options, distillation_epochs=1).attempt()
+    assert history == alone
+    for weight, other in zip(model.get_weights(), single.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_train_with_distillation_stopped_resumes_with_same_result(tmp_path: Path) -> None:
+    options: dict[str, object] = {"members": 3, "distillation_epochs": 2, "epochs": 3}
+    whole = run(tmp_path / "whole", **options).attempt()
+    stopped = run(tmp_path / "stopped", **options)
+    stop_at(stopped, 3 * STEPS - 1)
+    check_equal(stopped.attempt(), whole)
+    check_equal(stopped.attempt(), whole)
 
 
 @pytest.mark.parametrize("step", [STEPS + 1, 5 * STEPS, 8 * STEPS - 1])

@@ -82,7 +82,7 @@ def test_run_chestxray14_preset_without_source_fails(working_folder: Path) -> No
 
 def test_run_unknown_preset_suggests_similar(working_folder: Path) -> None:
     message = _run_error(working_folder, "--settings", "demoo")
-    known = "blood_cells, chestxray14, chexnet, chexnet-pneumonia, demo, ham10000, pneumoniamnist"
+    known = "blood_cells, chestxray14, chexnet, chexnet-pneumonia, covid_views, demo, ham10000, pneumoniamnist"
     assert message == f"settings must be a file or one of {known}, got 'demoo'; did you mean 'demo'?"
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radiograft.config.training import Recipe
@@ -70,6 +70,7 @@ def test_box_task_evaluates_labels_alone() -> None:
 
 
 @given(st.floats(0, 0.9), st.integers(0, 99), st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1))
+@settings(deadline=None)
 def test_move_boxed_patients_moves_whole_patients_with_boxes_only(
     fraction: float, seed: int, images: list[tuple[int, bool]]
 ) -> None:
