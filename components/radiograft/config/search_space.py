@@ -61,6 +61,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_augmentation.horizontal_flip": [False, True],
         "train_cached_augmentations": [1, 4, 8],
     },
+    "rand_augment": {  # with image_augmentation=rand_augment
+        "image_augmentation.operations": {"low": 1, "high": 5},
+        "image_augmentation.strength": {"low": 0.1, "high": 1.0},
+    },
     "architecture": {
         "model_backbone": ["densenet121", "efficientnet_lite0", "mobilenet_v2", "resnet50"],
         "model_feature_layer": ["last", "all"],
