@@ -6,21 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 
 from radiograft.config.base import Scalar, SeedSettings, setting
-from radiograft.config.data import REGRESSION
 from radiograft.config.search_space import PRESETS, SearchSpace, parse_space
 from radiograft.config.training import (
     ATTENTION_GUIDED,
     AUTO_CUT_OFF,
     DEFAULT_BACKBONE,
-    FRONTAL_LATERAL,
     ExtractFeatures,
 )
 
 # Settings that a search does not support, with the reason.
 UNSUPPORTED: dict[tuple[str, str], str] = {
-    ("data_task", REGRESSION): "trials are compared by AUROC",
     ("model_branches", ATTENTION_GUIDED): "a trial trains one branch",
-    ("model_views", FRONTAL_LATERAL): "a trial reads one image",
 }
 AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING = "auto", "feature_extraction", "fine_tuning"
 IMAGE_SETTINGS = ("image_size", "image_resize")  # they change the shards
