@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from radiograft.config.base import Scalar, SeedSettings, setting
+from radiograft.config.data import REGRESSION
+from radiograft.config.regression import RECIPE_REASONS
 from radiograft.config.search_space import PRESETS, SearchSpace, parse_space
 from radiograft.config.training import (
     ATTENTION_GUIDED,
@@ -77,14 +79,17 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
         values: settings of all stages by name.
 
     Raises:
-        ValueError: a search does not support a setting, the strategy does not have a searched setting, or fine-tuning
+        ValueError: a search does not support a setting, a parameter has no meaning for numbers, the strategy does not have a searched setting, or fine-tuning
             would try several cut-offs in each trial. The message names the setting and the reason.
     """
     for (name, value), reason in UNSUPPORTED.items():
         if values.get(name) == value:
             raise ValueError(f"{name} must not be {value} in a search, because {reason}: choose another value")
     search = Search.of(values)
-    names = {name.partition(".")[0] for name in search.space().parameters}
+    parameters = search.space().parameters
+    if values.get("data_task") == REGRESSION:
+        _check_numbers(parameters)
+    names = {name.partition(".")[0] for name in parameters}
     others = names - (set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(IMAGE_SETTINGS))
     strategy = search.search_strategy
     if strategy == AUTO_STRATEGY:
@@ -97,3 +102,13 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
     if strategy == FINE_TUNING and (cut_off == AUTO_CUT_OFF or "," in cut_off):
         raise ValueError(f"model_cut_off must be one layer in a search, got {cut_off!r}: search the space cut_offs")
     return strategy
+
+
+def _check_numbers(searched: Collection[str]) -> None:
+    """Rejects parameters that have no meaning for numbers."""
+    for option, reason in RECIPE_REASONS.items():
+        if (name := f"train_recipe.{option}") in searched:
+            raise ValueError(
+                f"search_space must not have {name} with data_task=regression, because {reason}: set it to null in the "
+                "section search"
+            )
