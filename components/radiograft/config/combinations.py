@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from radiograft.backbones import get_backbone
@@ -58,9 +58,7 @@ REJECTED_BY_BRANCHES: Rules = {
     "data_task": (REGRESSION, "branches are compared by AUROC"),
 }
 REJECTED_BY_SEARCH: Rules = {
-    "data_task": (REGRESSION, "trials are compared by AUROC"),
     "model_branches": (ATTENTION_GUIDED, "a trial trains one branch"),
-    "model_views": (FRONTAL_LATERAL, "a trial reads one image"),
 }
 
 
@@ -109,11 +107,12 @@ def check_pooling_of_task(task: str, values: Values) -> None:
         )
 
 
-def check_search(values: Values) -> None:
+def check_search(values: Values, searched: Collection[str]) -> None:
     """Rejects settings that a search does not support.
 
     Args:
         values: settings of all stages by name.
+        searched: names of the searched parameters.
 
     Raises:
         ValueError: the message names the setting and the reason.
@@ -121,6 +120,12 @@ def check_search(values: Values) -> None:
     _reject(
         values, REJECTED_BY_SEARCH, "{name} must not be {value} in a search, because {reason}: choose another value"
     )
+    for option, (_, reason) in RECIPE_REQUIRED_BY_REGRESSION.items() if values["data_task"] == REGRESSION else ():
+        if (name := f"train_recipe.{option}") in searched:
+            raise ValueError(
+                f"search_space must not have {name} with data_task=regression, because {reason}: set it to null in the "
+                "section search"
+            )
 
 
 def _require(values: Values, rules: Rules, message: str) -> None:

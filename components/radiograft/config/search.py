@@ -71,12 +71,14 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
         values: settings of all stages by name.
 
     Raises:
-        ValueError: a search does not support a setting, the strategy does not have a searched setting, or fine-tuning
-            would try several cut-offs in each trial. The message names the setting and the reason.
+        ValueError: a search does not support a setting, a parameter has no meaning for numbers, the strategy does not
+            have a searched setting, or fine-tuning would try several cut-offs in each trial. The message names the
+            setting and the reason.
     """
-    check_search(values)
     search = Search.of(values)
-    names = {name.partition(".")[0] for name in search.space().parameters}
+    parameters = search.space().parameters
+    check_search(values, parameters)
+    names = {name.partition(".")[0] for name in parameters}
     others = names - (set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(IMAGE_SETTINGS))
     strategy = search.search_strategy
     if strategy == AUTO_STRATEGY:
