@@ -77,6 +77,11 @@ def check_combinations(values: Values) -> None:
     _check_backbones(values)
     _check_patient_data(values)
     _check_branches(values)
+    if (epochs := values["train_distillation_epochs"]) and values["train_members"] < 2:
+        raise ValueError(
+            f"train_members must be at least 2 with train_distillation_epochs={epochs}, got {values['train_members']}: "
+            "one epoch is no ensemble"
+        )
 
 
 def check_pooling_of_task(task: str, values: Values) -> None:
