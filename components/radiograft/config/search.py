@@ -79,8 +79,9 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
         values: settings of all stages by name.
 
     Raises:
-        ValueError: a search does not support a setting, a parameter has no meaning for numbers, the strategy does not have a searched setting, or fine-tuning
-            would try several cut-offs in each trial. The message names the setting and the reason.
+        ValueError: a search does not support a setting, a parameter has no meaning for numbers, the strategy does not
+            have a searched setting, or fine-tuning would try several cut-offs in each trial. The message names the
+            setting and the reason.
     """
     for (name, value), reason in UNSUPPORTED.items():
         if values.get(name) == value:

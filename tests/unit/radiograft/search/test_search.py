@@ -253,7 +253,7 @@ def test_search_strategy_impossible_raises() -> None:
 
 def test_search_strategy_of_two_branches_raises() -> None:
     settings = settings_of({"train_optimizer": ["adam", "sgd"]})
-    with pytest.raises(ValueError, match="^model_branches must not be attention_guided in a search, because "):
+    with pytest.raises(ValueError, match=r"^model_branches must not be attention_guided in a search, because "):
         resolve_strategy({**settings, "model_branches": "attention_guided"})
 
 

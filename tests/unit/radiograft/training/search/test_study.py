@@ -12,8 +12,8 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import optuna
-import pytest
 import optuna_dashboard
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
