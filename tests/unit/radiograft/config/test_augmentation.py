@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from radiograft.config import Preprocess
 from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 
-
 PRESETS = "image_augmentation must be one of poster, chexnet, rand_augment, none or name=value,..."
 
 
