@@ -28,7 +28,7 @@ AUGMENTATIONS: dict[str, dict[str, Scalar]] = {
         "zoom_range": 0.3,
         "brightness_range": "0.5:1.5",
         "contrast_range": "0.5:1.5",
-        "operations": 2,
+        "number": 2,
         "strength": 0.5,
     },
     "none": {},
@@ -40,7 +40,7 @@ class Augmentation(Settings):
     """Ranges of the random transformations applied to training images, sampled uniformly for each augmented copy.
 
     Names and meanings are those of `ImageDataGenerator`. `contrast_range`, `hue_range`, `saturation_range`,
-    `operations` and `strength` are additions.
+    `number` and `strength` are additions.
     """
 
     rotation_range: float = setting(0.0, "Maximum rotation in either direction.", unit="degrees", low=0, high=180)
@@ -69,7 +69,7 @@ class Augmentation(Settings):
         "nearest", "How points outside the image are filled.", choices=("nearest", "constant", "reflect", "wrap")
     )
     cval: float = setting(0.0, "Gray value outside the image if fill_mode=constant.", low=0, high=255)
-    operations: int = setting(
+    number: int = setting(
         0,
         "Number of transformations with a range that each augmented copy gets, drawn at random as by RandAugment; 0 "
         "applies all. Flips do not count.",

@@ -58,7 +58,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train_cached_augmentations": [1, 4, 8],
     },
     "rand_augment": {  # with image_augmentation=rand_augment
-        "image_augmentation.operations": {"low": 1, "high": 5},
+        "image_augmentation.number": {"low": 1, "high": 5},
         "image_augmentation.strength": {"low": 0.1, "high": 1.0},
     },
     "architecture": {

@@ -87,7 +87,7 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> 
 
 
 def choose_operations(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """Returns draws with which each image gets `operations` of the transformations, at `strength` of their ranges.
+    """Returns draws with which each image gets `number` of the transformations, at `strength` of their ranges.
 
     The draws of the others are those that change nothing.
 
@@ -96,10 +96,10 @@ def choose_operations(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor
         augmentation: Ranges of the transformations.
 
     Returns:
-        float32 [n, DRAWS]. With the default `operations` and `strength` the draws themselves.
+        float32 [n, DRAWS]. With the default `number` and `strength` the draws themselves.
     """
     active = [name for name in OPERATIONS if getattr(augmentation, name) != getattr(Augmentation(), name)]
-    if not active or (not augmentation.operations and augmentation.strength == 1):
+    if not active or (not augmentation.number and augmentation.strength == 1):
         return draws
     columns = np.array([[place in OPERATIONS[name] for place in range(DRAWS)] for name in active], dtype="float32")
     neutral = np.full(DRAWS, 0.5, dtype="float32")
@@ -108,7 +108,7 @@ def choose_operations(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor
         neutral[OPERATIONS[name][0]] = (1 - low) / (high - low) if high > low else 0.5
     order = ops.mod(ops.take(draws, [OPERATIONS[name][0] for name in active], axis=1) * HIGH_BITS, 1.0)
     ranks = ops.argsort(ops.argsort(order, axis=1), axis=1)
-    chosen = ops.cast(ranks < (augmentation.operations or len(active)), "float32")
+    chosen = ops.cast(ranks < (augmentation.number or len(active)), "float32")
     share = augmentation.strength * ops.matmul(chosen, columns) + (1 - columns.sum(axis=0))
     return share * draws + (1 - share) * neutral
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from radiograft.config import Preprocess
 from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
 
+PRESETS = "image_augmentation must be one of poster, chexnet, rand_augment, none or name=value,..."
+
 
 def test_parse_preset_name_returns_preset() -> None:
     assert Augmentation.parse("image_augmentation", "none", AUGMENTATIONS) == Augmentation()
@@ -55,13 +57,13 @@ def test_parse_formatted_augmentation_round_trips(augmentation: Augmentation) ->
         ),
         (
             "postre",
-            (
-                "image_augmentation must be one of poster, chexnet, none or name=value,..., got 'postre'; "
-                "did you mean 'poster'?"
-            ),
+            (f"{PRESETS}, got 'postre'; did you mean 'poster'?"),
         ),
-        ("", "image_augmentation must be one of poster, chexnet, none or name=value,..., got ''"),
-        ("zoom_range", "image_augmentation must be one of poster, chexnet, none or name=value,..., got 'zoom_range'"),
+        ("", f"{PRESETS}, got ''"),
+        (
+            "zoom_range",
+            f"{PRESETS}, got 'zoom_range'",
+        ),
         ("rotation_range=181", "rotation_range must be at most 180 degrees, got 181.0"),
         ("zoom_range=-0.1", "zoom_range must be at least 0, got -0.1"),
         ("zoom_range=nan", "zoom_range must be a finite number, got nan"),

@@ -142,11 +142,11 @@ def test_resolve_trial_merges_options_and_sets_cut_off_of_backbone() -> None:
 
 def test_resolve_trial_number_and_strength_of_rand_augment_keep_its_ranges() -> None:
     parameters = parse_space("rand_augment").parameters
-    assert (parameters["image_augmentation.operations"].low, parameters["image_augmentation.operations"].high) == (1, 5)
-    trial = {"image_augmentation.operations": 3, "image_augmentation.strength": 0.25}
+    assert (parameters["image_augmentation.number"].low, parameters["image_augmentation.number"].high) == (1, 5)
+    trial = {"image_augmentation.number": 3, "image_augmentation.strength": 0.25}
     settings = resolve_trial({**BASE, "image_augmentation": "rand_augment"}, trial)
     augmentation = Preprocess.of(settings).augmentation()
-    assert (augmentation.operations, augmentation.strength) == (3, 0.25)
+    assert (augmentation.number, augmentation.strength) == (3, 0.25)
     assert (augmentation.rotation_range, augmentation.contrast_range) == (30.0, "0.5:1.5")
 
 

@@ -96,7 +96,7 @@ def test_augment_strength_scales_factors_about_one() -> None:
 def test_choose_operations_keeps_as_many_of_each_image_and_all_flips(number: int) -> None:
     ids = tf.constant([f"image-{n}" for n in range(2000)])
     values = draw_parameters(ids, tf.constant(0, tf.int64), 3)
-    varied = dataclasses.replace(EVERYTHING, contrast_range="0.5:2", operations=number)
+    varied = dataclasses.replace(EVERYTHING, contrast_range="0.5:2", number=number)
     chosen, given = choose_operations(values, varied).numpy(), values.numpy()
     np.testing.assert_array_equal(chosen[:, [FLIP_X, FLIP_Y]], given[:, [FLIP_X, FLIP_Y]])
     single = [ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, CONTRAST]
@@ -110,7 +110,7 @@ def test_choose_operations_keeps_as_many_of_each_image_and_all_flips(number: int
 
 def test_choose_operations_without_ranges_changes_nothing() -> None:
     values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
-    np.testing.assert_array_equal(augmented(Augmentation(operations=2, strength=0.5), values), waves())
+    np.testing.assert_array_equal(augmented(Augmentation(number=2, strength=0.5), values), waves())
 
 
 def test_augment_middle_of_ranges_returns_images_unchanged() -> None:

@@ -109,6 +109,7 @@ def test_search_of_numbers_and_lateral_images_matches_the_stages_and_chooses_the
 ) -> None:
     data = {"data_format": "table", "data_labels": "diameter", "data_task": "regression", "data_unit": "study"}
     images = {"image_augmentation": "none", "model_patient_data": "sex", "model_views": "frontal_lateral"}
+    data["data_table"] = "study=study"
     settings = settings_of({"preset": "cut_offs"}, **SMALL, **data, **images)
     searched = search(settings, disks)
     expected = run_stages({**settings, "model_cut_off": "auto"}, disks.shards, tmp_path)
