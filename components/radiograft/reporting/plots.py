@@ -72,7 +72,7 @@ def training_svg(history: Sequence[Mapping[str, float]], quantity: str) -> str:
         series = (("validation", f"val_{quantity}"), ("training", quantity))
         for (name, key), (color, dashes) in zip(series, STYLES, strict=True):
             axes.plot(epochs, [row[key] for row in history], color=color, linestyle=dashes, marker=".", label=name)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.legend(loc="best")

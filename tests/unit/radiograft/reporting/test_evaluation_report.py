@@ -15,7 +15,7 @@ import pytest
 from radiograft.registry.training_types import ReducedCurvePoint
 from radiograft.reporting.evaluation_report import Exclusion, Report, SplitCount, render_report
 from radiograft.reporting.html import ReportSection
-from radiograft.reporting.plots import best_layers
+from radiograft.reporting.plots import best_layers, training_svg
 from tests.helpers.report_page import Page
 from tests.helpers.stages import Evaluated
 
@@ -320,3 +320,10 @@ class TestReadability:
         assert "script" not in {tag for tag, _ in shown.tags}
         assert shown.text.count(HOSTILE) >= 12
         assert shown.row(HOSTILE)[0][1].startswith("0.")
+
+
+@pytest.mark.parametrize(("epochs", "ticks"), [(1, ["1"]), (2, ["1", "2"]), (8, ["2", "4", "6", "8"])])
+def test_training_plot_has_whole_epochs(epochs: int, ticks: list[str]) -> None:
+    """Fails if the axis of a single epoch reads 0.95 to 1.05."""
+    history = [{"epoch": epoch + 1.0, "loss": 0.5, "val_loss": 0.25} for epoch in range(epochs)]
+    assert re.findall(r">([0-9.]+)<", training_svg(history, "loss"))[: len(ticks)] == ticks
