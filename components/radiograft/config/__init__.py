@@ -16,7 +16,7 @@ from radiograft.config.branches import check_branches
 from radiograft.config.data import FINDINGS, NO_FINDING, STUDY, Ingest, Preprocess
 from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.patient_data import check_patient_data
-from radiograft.config.pooling import check_pooling
+from radiograft.config.pooling import check_distillation, check_pooling
 from radiograft.config.regression import check_regression
 from radiograft.config.search import Search
 from radiograft.config.training import (
@@ -55,6 +55,7 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
     checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
     check_regression(checked)
     check_pooling(checked)
+    check_distillation(checked)
     if checked["model_views"] == FRONTAL_LATERAL and checked["data_unit"] != STUDY:
         raise ValueError(
             "model_views=frontal_lateral must have studies with a lateral image, got data_unit="

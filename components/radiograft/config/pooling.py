@@ -39,12 +39,6 @@ def check_pooling(values: Mapping[str, Any]) -> None:
             f"train_box_weight must be 0 with model_pooling={SELF_TRANSFER}, got {box_weight}: its loss is that of two "
             "heads, which learn from labels alone; choose another pooling, such as noisy_or"
         )
-    if (pooling == SELF_TRANSFER or box_weight) and values.get("train_distillation_epochs"):
-        raise ValueError(
-            f"train_distillation_epochs must be 0 with model_pooling={SELF_TRANSFER} or train_box_weight above 0, got "
-            f"{values['train_distillation_epochs']}: only the scores of the labels are distilled; choose train_members "
-            "alone, which averages weights"
-        )
     for name, (value, reason) in REQUIRED.items() if pooling != AVERAGE else ():
         if values.get(name, value) != value:
             raise ValueError(
@@ -52,6 +46,30 @@ def check_pooling(values: Mapping[str, Any]) -> None:
                 f"choose model_pooling={AVERAGE}"
             )
     check_pooling_of_task(str(values["data_task"]), values)
+
+
+def check_distillation(values: Mapping[str, Any]) -> None:
+    """Rejects settings that do not suit `train_distillation_epochs`.
+
+    Args:
+        values: settings of all stages by name.
+
+    Raises:
+        ValueError: the message names the setting, the reason and the remedy.
+    """
+    epochs, members = values["train_distillation_epochs"], values["train_members"]
+    if not epochs:
+        return
+    if members < 2:
+        raise ValueError(
+            f"train_members must be at least 2 with train_distillation_epochs={epochs}, got {members}: an ensemble has "
+            "several epochs"
+        )
+    if values["model_pooling"] == SELF_TRANSFER or values["train_box_weight"]:
+        raise ValueError(
+            f"train_distillation_epochs must be 0 with model_pooling={SELF_TRANSFER} or train_box_weight above 0, got "
+            f"{epochs}: only the scores of the labels are distilled; choose train_members alone, which averages weights"
+        )
 
 
 def check_pooling_of_task(task: str, values: Mapping[str, Any]) -> None:

@@ -137,11 +137,6 @@ class Training(SeedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (epochs := self.train_distillation_epochs) and self.train_members < 2:
-            raise ValueError(
-                f"train_members must be at least 2 with train_distillation_epochs={epochs}, got {self.train_members}: "
-                "one epoch is no ensemble"
-            )
         self.backbones_to_compare()
         self.recipe()
         split_cut_offs(self.model_cut_off)
