@@ -17,7 +17,7 @@ EPOCHS = 60
 
 
 def test_distill_network_learns_the_mean_predictions_of_members_that_disagree() -> None:
-    """The mean of two sigmoids is no sigmoid, and differs from the prediction of the mean weights."""
+    """The mean of two sigmoids is not a sigmoid, and differs from the prediction of the mean weights."""
     keras.utils.set_random_seed(0)
     network = build_classifier(6, 2, dense_units=16, dropout=0.0, l2=0.0, seed=0)
     training, held_out = features(64, 1), features(24, 2)

@@ -17,6 +17,7 @@ from radiograft.models.heads import build_classifier
 from radiograft.training.activation_cache import CachedActivations
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.datasets import data_from_activations
+from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
 from radiograft.training.tasks.self_transfer import SelfTransferTask, train_both_heads
 from radiograft.training.trainer import TrainConfig, train
@@ -63,3 +64,16 @@ def test_train_localization_head_learns_with_its_weight(weight: float, localizes
         hottest = maps[shown, ..., 0].reshape(shown.sum(), -1).argmax(axis=1)
         bright = validation.parts[0][0][shown, ..., 0].reshape(shown.sum(), -1).argmax(axis=1)
         assert (hottest == bright).mean() > 0.9
+
+
+def test_train_both_heads_of_exclusive_classes_gives_probabilities_of_both() -> None:
+    pooling = MapPooling("self_transfer", localization=0.5)
+    options = {"dense_units": 0, "dropout": 0.0, "l2": 0.0, "seed": 0, "activation": "softmax"}
+    model = build_self_transfer_classifier((4, 4, 3), 3, pooling, **options)  # type: ignore[arg-type]
+    both, task = train_both_heads(model, MulticlassTask(3))
+    scores = np.asarray(both(np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")))
+    np.testing.assert_allclose(scores.reshape(2, 2, 3).sum(axis=2), 1.0, rtol=1e-5)
+    truth = np.eye(3, dtype="float32")[:2]
+    loss = task.loss(truth, Recipe()).call(truth, scores)
+    expected = -0.5 * (np.log(scores[[0, 1], [0, 1]]) + np.log(scores[[0, 1], [3, 4]]))
+    np.testing.assert_allclose(np.asarray(loss), expected, rtol=1e-5)
