@@ -14,14 +14,8 @@ from radiograft.config.base import RegistrySettings, Scalar, Settings
 from radiograft.config.combinations import check_combinations
 from radiograft.config.data import FINDINGS, NO_FINDING, Ingest
 from radiograft.config.evaluation import Evaluate, Publish
-<<<<<<< HEAD
 from radiograft.config.network import ExtractFeatures
 from radiograft.config.preprocessing import Preprocess
-=======
-from radiograft.config.patient_data import check_patient_data
-from radiograft.config.pooling import check_distillation, check_pooling
-from radiograft.config.regression import check_regression
->>>>>>> h-networks
 from radiograft.config.search import Search
 from radiograft.config.training import AUTO_CUT_OFF, FineTune, Training, split_cut_offs
 
@@ -50,26 +44,5 @@ def validate_settings(values: Mapping[str, Any]) -> dict[str, Scalar]:
         ValueError, TypeError: a value is invalid, or cannot be combined with others.
     """
     checked = {name: value for stage in STAGES for name, value in vars(stage.of(values)).items()}
-<<<<<<< HEAD
     check_combinations(checked)
-=======
-    check_regression(checked)
-    check_pooling(checked)
-    check_distillation(checked)
-    if checked["model_views"] == FRONTAL_LATERAL and checked["data_unit"] != STUDY:
-        raise ValueError(
-            "model_views=frontal_lateral must have studies with a lateral image, got data_unit="
-            f"{checked['data_unit']}: set data_unit=study, or model_views=frontal"
-        )
-    compared = ExtractFeatures.of(checked).backbones_to_compare()
-    for backbone in compared or (str(checked["model_backbone"]),):
-        get_backbone(backbone).check_image_size(int(checked["image_size"]))
-    if compared and checked["model_weights"] not in ("imagenet", "none"):
-        raise ValueError(
-            "model_weights must be `imagenet` or `none` if compare_backbones names several networks, because a file "
-            f"fits one, got {checked['model_weights']!r}"
-        )
-    check_patient_data(ExtractFeatures.of(checked).patient_data(), Ingest.of(checked).covariates())
-    check_branches(checked)
->>>>>>> h-networks
     return checked

@@ -77,11 +77,7 @@ def check_combinations(values: Values) -> None:
     _check_backbones(values)
     _check_patient_data(values)
     _check_branches(values)
-    if (epochs := values["train_distillation_epochs"]) and values["train_members"] < 2:
-        raise ValueError(
-            f"train_members must be at least 2 with train_distillation_epochs={epochs}, got {values['train_members']}: "
-            "one epoch is no ensemble"
-        )
+    _check_distillation(values)
 
 
 def check_pooling_of_task(task: str, values: Values) -> None:
@@ -174,12 +170,6 @@ def _check_pooling(values: Values) -> None:
             f"train_box_weight must be 0 with model_pooling={SELF_TRANSFER}, got {box_weight}: its loss is that of two "
             "heads, which learn from labels alone; choose another pooling, such as noisy_or"
         )
-    if (pooling == SELF_TRANSFER or box_weight) and values["train_distillation_epochs"]:
-        raise ValueError(
-            f"train_distillation_epochs must be 0 with model_pooling={SELF_TRANSFER} or train_box_weight above 0, got "
-            f"{values['train_distillation_epochs']}: only the scores of the labels are distilled; choose train_members "
-            "alone, which averages weights"
-        )
     if pooling != AVERAGE:
         _require(
             values,
@@ -188,6 +178,22 @@ def _check_pooling(values: Values) -> None:
             f"model_pooling={AVERAGE}",
         )
     check_pooling_of_task(values["data_task"], values)
+
+
+def _check_distillation(values: Values) -> None:
+    epochs, members = values["train_distillation_epochs"], values["train_members"]
+    if not epochs:
+        return
+    if members < 2:
+        raise ValueError(
+            f"train_members must be at least 2 with train_distillation_epochs={epochs}, got {members}: an ensemble has "
+            "several epochs"
+        )
+    if values["model_pooling"] == SELF_TRANSFER or values["train_box_weight"]:
+        raise ValueError(
+            f"train_distillation_epochs must be 0 with model_pooling={SELF_TRANSFER} or train_box_weight above 0, got "
+            f"{epochs}: only the scores of the labels are distilled; choose train_members alone, which averages weights"
+        )
 
 
 def _check_views(values: Values) -> None:

@@ -153,3 +153,10 @@ def test_stored_size_is_crop_size_or_image_size() -> None:
 def test_fill_defaults_boxes_with_two_heads_raises() -> None:
     with pytest.raises(ValueError, match=r"train_box_weight must be 0 with model_pooling=self_transfer, got 2\.0: its"):
         fill_defaults({**REQUIRED, "model_pooling": "self_transfer", "train_box_weight": 2.0})
+
+
+def test_fill_defaults_distillation_of_one_epoch_raises() -> None:
+    with pytest.raises(
+        ValueError, match="train_members must be at least 2 with train_distillation_epochs=2, got 1: an ens"
+    ):
+        fill_defaults({**REQUIRED, "train_distillation_epochs": 2})
