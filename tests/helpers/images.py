@@ -19,7 +19,7 @@ def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any)
     return content.getvalue()
 
 
-def tiff(values: np.ndarray) -> bytes:
+def tiff(values: np.ndarray, *, white_is_zero: bool = False) -> bytes:
     """Encodes [height, width] or [height, width, 3] of any integer type as a TIFF, which Pillow cannot."""
     height, width, *channels = values.shape
     samples, bits = (channels or [1])[0], 8 * values.itemsize
@@ -33,12 +33,21 @@ def tiff(values: np.ndarray) -> bytes:
 
     directory = [
         entry(256, 4, 1, width), entry(257, 4, 1, height), entry(258, 3, samples, bits if samples == 1 else lists),
-        entry(259, 3, 1, 1), entry(262, 3, 1, 1 if samples == 1 else 2),
+        entry(259, 3, 1, 1), entry(262, 3, 1, 0 if white_is_zero else 1 if samples == 1 else 2),
         entry(273, 4, 1, lists + 4 * samples), entry(277, 3, 1, samples), entry(278, 4, 1, height),
         entry(279, 4, 1, len(pixels)), entry(339, 3, samples, kinds[0] if samples == 1 else lists + 2 * samples),
     ]  # fmt: skip
     after = struct.pack(f"<I{2 * samples}H", 0, *[bits] * samples, *kinds)
     return b"II*\0" + struct.pack("<IH", 8, entries) + b"".join(directory) + after + pixels
+
+
+def png_of_16_bits(values: np.ndarray) -> bytes:
+    """Encodes uint16 [height, width, channels] as a PNG of gray and alpha, RGB or RGBA, which Pillow cannot."""
+    height, width, channels = values.shape
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = values.astype(">u2").reshape(height, -1)
+    data = b"IDAT" + zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, (header, data, b"IEND")))
 
 
 def noise(size: int = 32, seed: int = 0) -> np.ndarray:

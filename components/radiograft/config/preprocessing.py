@@ -35,7 +35,7 @@ class Preprocess(DataPolicySettings):
     )
     image_gray_range: str = setting(
         AUTO,
-        "Gray values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
+        "Values of 16-bit PNG and TIFF images that become black and white, such as 0:4095. `auto` finds the bits "
         "that the dataset uses. One range for all images, which the model records. DICOM files have their own windows.",
     )
     image_reduced_jpeg: bool = setting(

@@ -7,9 +7,12 @@ import re
 
 from radiograft.config.base import Settings, setting
 
-SEPARATORS = {"comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n"}  # easily lost in a setting
+SEPARATORS = {  # easily lost in a setting
+    "comma": ",", "semicolon": ";", "space": " ", "tab": "\t", "newline": "\n", "dash": " - ", "and": " and ",
+}  # fmt: skip
 NO_SEPARATOR, ANY_SEPARATOR = "none", "any"
 ANY = ",;|/"
+WIDE = {",": "\uff0c\u3001", ";": "\uff1b", "|": "\uff5c", "/": "\uff0f"}  # the same signs in Chinese and Japanese text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +30,9 @@ class TableLayout(Settings):
     )
     separator: str = setting(
         "|",
-        "Separator between several findings: a character, `comma`, `semicolon`, `space`, `tab` or `newline`; `any` for "
-        "comma, semicolon, bar and slash; `none` if each cell is one finding. Printed lists are always read.",
+        "Separator between several findings: a character, `comma`, `semicolon`, `space`, `tab`, `newline`, `dash` "
+        "(between spaces) or `and`; `any` for comma, semicolon, bar and slash; `none` if each cell is one finding. "
+        "Printed lists are always read.",
     )
     view: str = setting("view", "Projection column: PA, AP, LL, ...")
     age: str = setting("age", "Age column: 57, 057Y, 011M, 003W, 003D.")
@@ -62,5 +66,6 @@ class TableLayout(Settings):
         if self.separator == NO_SEPARATOR:
             return r"(?!)"
         if self.separator == ANY_SEPARATOR:
-            return f"[{ANY}]"
-        return re.escape(SEPARATORS.get(self.separator, self.separator))
+            return f"[{ANY}{''.join(WIDE.values())}]"
+        sign = SEPARATORS.get(self.separator, self.separator)
+        return f"[{sign}{WIDE[sign]}]" if sign in WIDE else re.escape(sign)

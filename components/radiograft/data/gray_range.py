@@ -15,7 +15,7 @@ from PIL import Image
 
 from radiograft import storage
 from radiograft.config.preprocessing import MAX_GRAY
-from radiograft.imaging.formats import ERRORS
+from radiograft.imaging import formats
 from radiograft.imaging.geometry import GrayRange
 from radiograft.imaging.image_size import check_size
 from radiograft.storage import archive, npz_archive, pseudonyms
@@ -26,6 +26,7 @@ MAX_IMAGES = 32  # 16-bit images that are decoded
 MAX_MEMBERS = 8  # of an archive, which must be read from its beginning
 PERCENTILES = (0.1, 99.9)  # of an image: a few saturated pixels, such as those of a marker, do not count
 FORMATS = ("PNG", "TIFF")
+BYTE = 2**8
 BIT_DEPTH = slice(24, 25)  # of a PNG
 TIFF = (b"II*\0", b"MM\0*")
 
@@ -87,12 +88,13 @@ def _used_range(content: bytes) -> tuple[float, float] | None:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_size(image.height, image.width)
-            if not image.mode.startswith("I"):
-                return None
-            values = np.asarray(image)
-            if values.min() < 0 or values.max() > MAX_GRAY:  # a TIFF of 32 bits that is set aside
-                return None
-            low, high = np.percentile(values, PERCENTILES)
-    except ERRORS:
-        return None
-    return float(low), float(high)
+            if image.mode.startswith("I"):
+                values = formats.gray_values(image, inverted=formats.is_white_zero(image))
+                low, high = np.percentile(values, PERCENTILES)
+                return float(low), float(high)
+            if image.format == "PNG" and content[BIT_DEPTH] == b"\x10":  # of color or with alpha, Pillow reads a byte
+                low, high = np.percentile(np.asarray(image.convert("RGB")), PERCENTILES)
+                return float(BYTE * low), float(BYTE * high + BYTE - 1)
+    except formats.ERRORS:
+        pass
+    return None

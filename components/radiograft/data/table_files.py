@@ -20,10 +20,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from radiograft import storage
+from radiograft.imaging import formats
 
 PACKED = ("", ".gz", ".zip")
 SUFFIXES = (*(f".csv{packed}" for packed in PACKED), *(f".tsv{packed}" for packed in PACKED), ".parquet")
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+SPREADSHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
 BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MAX_BYTES = 2**28  # of an unpacked table; NIH's has 8 million bytes, CheXpert's 23 million
 MAX_COLUMNS = 10_000
@@ -31,6 +33,10 @@ MAX_CELLS = 2**25  # each takes up to 100 bytes; CheXpert's table has 4 million
 MAX_HEADER = 2**20  # characters
 CHUNK_ROWS = 1024
 csv.field_size_limit(MAX_BYTES)  # a cell may contain a whole radiology report
+REMEDIES = {  # by the format of a file that is named as text
+    "ZIP": "unpack it, or export the spreadsheet as .csv", "gzip": "unpack it, or name it .gz",
+    "Git LFS": "run git lfs pull", "HTML": "download the table again",
+}  # fmt: skip
 INTEGERS = {  # nullable types: otherwise an empty cell turns a column of patient ids into floats
     pa.int8(): pd.Int8Dtype(),
     pa.int16(): pd.Int16Dtype(),
@@ -55,6 +61,17 @@ CORRUPTION_ERRORS = (
 def is_table(name: str) -> bool:
     """Returns whether a file name has the suffix of a table."""
     return name.lower().endswith(SUFFIXES)
+
+
+def check_is_table(name: str, what: str) -> None:
+    """Checks the suffix of a file that the setting `what` names as a table.
+
+    Raises:
+        ValueError: It is not that of a table.
+    """
+    if not is_table(name):
+        remedy = "export it as .csv" if name.lower().endswith(SPREADSHEETS) else "pass the file"
+        raise ValueError(f"{what} must be a table, which ends in {', '.join(SUFFIXES)}, got {name!r}; {remedy}")
 
 
 def first_table(files: Mapping[str, storage.ObjectInfo], names: Iterable[str]) -> tuple[str, bytes] | None:
@@ -182,6 +199,9 @@ def decode_text(name: str, content: bytes) -> str:
     Raises:
         ValueError: The content is neither, or it contains null characters, as UTF-16 without the mark does.
     """
+    kind = formats.recognize(content)
+    if kind in REMEDIES:
+        raise ValueError(f"{name} must be UTF-8 text, got a file of the kind {kind}; {REMEDIES[kind]}")
     try:
         text = content.decode(BYTE_ORDER_MARKS.get(content[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -176,7 +176,7 @@ def as_served(content: bytes, channels: int = GRAY) -> ServedImage:
         pixels, mode = formats.to_pixels(content, kind)
         return ServedImage(encode_png(pixels), mode)
     if kind not in formats.SERVED:
-        raise formats.UnsupportedFileError(formats.reason_unsupported(kind))
+        raise formats.UnsupportedFileError(formats.reason_unreadable(content))
     return ServedImage(content)
 
 

@@ -36,6 +36,7 @@ from radiograft.imaging.geometry import GRAY, RGB
 from radiograft.imaging.image_size import check_size, read_jpeg2000_size, read_jpeg_size
 from radiograft.imaging.views import BODY_PARTS, CODES, LATERALITIES, MANUFACTURERS, OTHER_VIEW, VIEWS, projection
 from radiograft.storage import StorageError
+from radiograft.utils.spelling import is_unknown
 
 RADIOGRAPHS = ("CR", "DX", "RG")
 PHOTOGRAPHS = ("DMS", "ES", "GM", "OP", "SM", "XC")  # skin, endoscopy, microscopy, eye, slides, external camera
@@ -44,6 +45,7 @@ OTHER_MODALITIES = (
     "RTSTRUCT", "SC", "SEG", "SR", "US", "XA", *PHOTOGRAPHS,
 )  # fmt: skip
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # photometric interpretations that become RGB
+PALETTES = ("PALETTE COLOR", *COLORS)  # photometric interpretations of color that are not read
 IN_COLOR = "DICOM file in color"
 FOR_PROCESSING = "FOR PROCESSING"
 SEXES = ("M", "F", "O")
@@ -185,6 +187,7 @@ def _dataset(file: IO[bytes], tags: tuple[str, ...]) -> Dataset:
     for keyword, value in (("SamplesPerPixel", 1), ("PhotometricInterpretation", "MONOCHROME2")):
         if not dataset.get(keyword):
             setattr(dataset, keyword, value)
+    dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
     if not dataset.get("BitsStored"):
         dataset.BitsStored = dataset.BitsAllocated
     _check_kind(dataset)
@@ -212,6 +215,8 @@ def _check_kind(dataset: Dataset) -> None:
     modality = str(dataset.get("Modality", ""))
     is_rgb = dataset.SamplesPerPixel == RGB and dataset.PhotometricInterpretation in COLORS
     if modality not in ((*RADIOGRAPHS, *PHOTOGRAPHS) if is_rgb else RADIOGRAPHS):
+        if not modality:
+            raise UnsupportedDicomError("DICOM file without a modality")
         name = modality if modality in OTHER_MODALITIES else "unknown"
         raise UnsupportedDicomError(f"modality {name} is not a radiograph ({', '.join(RADIOGRAPHS)})")
     if "Rows" not in dataset or "Columns" not in dataset:
@@ -220,7 +225,8 @@ def _check_kind(dataset: Dataset) -> None:
         raise UnsupportedDicomError("DICOM file with several frames")
     is_gray = dataset.SamplesPerPixel == GRAY and dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
     if not (is_gray or is_rgb):
-        raise UnsupportedDicomError(IN_COLOR)
+        is_color = dataset.SamplesPerPixel != GRAY or dataset.PhotometricInterpretation in PALETTES
+        raise UnsupportedDicomError(IN_COLOR if is_color else "DICOM file with an unknown photometric interpretation")
     if is_rgb and dataset.BitsAllocated != 8:
         raise UnsupportedDicomError(f"{IN_COLOR} with other than 8 bits per sample")
     if not 1 <= dataset.BitsStored <= dataset.BitsAllocated <= 16:
@@ -290,7 +296,7 @@ def _tags(dataset: Dataset) -> Tags:
 
 def _view(position: str, dataset: Dataset) -> str | None:
     """Returns ViewPosition in a fixed vocabulary, or without it the code in ViewCodeSequence."""
-    if not position:
+    if is_unknown(position):
         items = dataset.get("ViewCodeSequence") or []
         codes = (str(item.get("CodeValue") or "").strip().upper() for item in items)
         return next((code for code in codes if code in CODES), None)

@@ -8,6 +8,9 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_windowing
 
+LINEAR = "LINEAR"  # the default, also for a missing or unknown VOILUTFunction
+VOI_FUNCTIONS = ("LINEAR_EXACT", "SIGMOID")  # the others
+
 
 def to_gray(dataset: Dataset) -> np.ndarray:
     """Applies DICOM's display pipeline (PS3.4 N.2).
@@ -138,7 +141,7 @@ def _has_window(dataset: Dataset) -> bool:
     if centers is None or widths is None:
         return False
     width = float(widths[0] if isinstance(widths, Sequence) else widths)
-    return width >= 1 if dataset.get("VOILUTFunction", "LINEAR") in ("LINEAR", "") else width > 0
+    return width > 0 if dataset.get("VOILUTFunction") in VOI_FUNCTIONS else width >= 1
 
 
 def _window_of_8_bits(dataset: Dataset) -> Dataset:
@@ -148,6 +151,8 @@ def _window_of_8_bits(dataset: Dataset) -> Dataset:
     for name in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
         if dataset.get(name) is not None:
             setattr(window, name, dataset[name].value)
+    if window.get("VOILUTFunction") not in VOI_FUNCTIONS:
+        window.VOILUTFunction = LINEAR
     return window
 
 

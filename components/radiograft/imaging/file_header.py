@@ -15,8 +15,6 @@ ORIENTATION = 0x0112  # tag of the EXIF orientation, from 1 (upright) to 8
 START_OF_IMAGE, APP1, START_OF_SCAN = 0xFFD8, 0xFFE1, 0xFFDA
 FRAMES = [0xFFC0 + number for number in range(16) if number not in (4, 8, 12)]  # markers with the number of inks
 EXIF, PNG_EXIF, PNG_PIXELS = b"Exif\0\0", b"eXIf", b"IDAT"
-GRAY_COLOR_TYPES = (0, 4)  # of a PNG: gray, and gray with alpha
-
 
 Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
@@ -27,7 +25,7 @@ class FileHeader(NamedTuple):
     Attributes:
         orientation: EXIF orientation, 1 to 8.
         inks: number of inks of a JPEG, 0 if unknown.
-        has_16_bits: whether it is a 16-bit gray PNG.
+        has_16_bits: whether it is a PNG of 16 bits per channel.
         sides: height and width of a JPEG as it is stored, [2], 0 if unknown.
     """
 
@@ -48,8 +46,7 @@ def parse_header(content: tf.Tensor) -> FileHeader:
     is_jpeg = tf.equal(_number(data, 0, 2), START_OF_IMAGE)
     exif, frame = tf.cond(is_jpeg, lambda: _search_jpeg(data), lambda: _search_png(data))
     orientation = tf.cond(exif > 0, lambda: _orientation(data, exif), lambda: 1)
-    is_gray = tf.reduce_any(tf.equal(data[25], GRAY_COLOR_TYPES))
-    has_16_bits = ~is_jpeg & _has(data, 1, b"PNG") & tf.equal(data[24], 16) & is_gray
+    has_16_bits = ~is_jpeg & _has(data, 1, b"PNG") & tf.equal(data[24], 16)
     sides = tf.where(frame > 0, tf.stack([_number(data, frame + 5, 2), _number(data, frame + 7, 2)]), 0)
     inks = tf.where(frame > 0, _number(data, frame + 8, 2) % 256, 0)
     return FileHeader(orientation, inks, has_16_bits, sides)

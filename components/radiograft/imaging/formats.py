@@ -32,21 +32,39 @@ MAGIC = {  # the first that matches counts
     "NumPy": rb"\x93NUMPY",
     "HDF5": rb"\x89HDF\r\n",
     "NIfTI": rb"\x5c\x01\0\0.{340}n[i+]1",
+    "NRRD": rb"NRRD000\d",
+    "Photoshop": rb"8BPS\0[\x01\x02]",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
     "PDF": rb"%PDF",
     "ZIP": rb"PK\x03\x04",
-    "gzip": rb"\x1f\x8b",
+    "gzip": rb"\x1f\x8b\x08",
+    "bzip2": rb"BZh[1-9]1AY&SY",
+    "xz": rb"\xfd7zXZ\0",
+    "7z": rb"7z\xbc\xaf\x27\x1c",
+    "RAR": rb"Rar!\x1a\x07",
     "Git LFS": rb"version https://git-lfs",
     "HTML": rb"\s*<(?i:!doctype html|html|head)",
+    "SVG": rb"(?s:\s*<\?xml.{0,200}?\?>)?\s*<svg",
+    "XML": rb"\s*<\?xml",
 }
-IMAGES = ("HEIC", "AVIF", "JPEG 2000", "JPEG XL", "PNM", "NumPy", "NIfTI", "MetaImage", "NRRD", "SVG")  # not read here
+IMAGES = ("HEIC", "AVIF", "JPEG 2000", "JPEG XL", "PNM", "NumPy", "NIfTI", "MetaImage", "NRRD", "SVG", "Photoshop",
+          "OpenEXR")  # not read here  # fmt: skip
 REASONS = {
     "Git LFS": "Git LFS pointer instead of an image: run git lfs pull",
     "HTML": "web page instead of an image: download the file again",
+    "XML": "XML document instead of an image: download the file again",
     DICOM: "DICOM file: set data_format=dicom",
     **{kind: f"{kind} archive, which is not read: unpack it" for kind in ("RAR", "7z", "tar")},
+    **{kind: f"{kind} file, which is not read: unpack it" for kind in ("gzip", "bzip2", "xz")},
 }
+TEXT = re.compile(rb"[\t\r\n\x20-\x7e]+")
+TEXT_FILE = "text instead of an image: download the file again"
+
 ERRORS = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, KeyError, MemoryError,
           OverflowError, EOFError)  # fmt: skip
+
+
+WHITE_IS_ZERO = 0  # photometric interpretation of a TIFF
 
 
 class UnsupportedFileError(ValueError):
@@ -70,6 +88,17 @@ def reason_unsupported(kind: str) -> str:
     return REASONS.get(kind, other if kind else UNREADABLE)
 
 
+def reason_unreadable(content: bytes) -> str:
+    """Returns why a file that is named as an image, but is none that can be read, is not used.
+
+    Example:
+        >>> reason_unreadable(b'{"error": "not found"}')
+        'text instead of an image: download the file again'
+    """
+    kind = recognize(content)
+    return TEXT_FILE if not kind and TEXT.fullmatch(content[:HEAD_BYTES]) else reason_unsupported(kind)
+
+
 def to_pixels(content: bytes, kind: str) -> tuple[np.ndarray, str]:
     """Decodes an image whose format is in CONVERTED, upright as its EXIF orientation says.
 
@@ -88,7 +117,7 @@ def to_pixels(content: bytes, kind: str) -> tuple[np.ndarray, str]:
             mode, width, height = image.mode, image.width, image.height
             unsupported = _unsupported_kind(image)
             if not unsupported and _is_allowed(height, width):
-                return _pixels(ImageOps.exif_transpose(image)), mode
+                return _pixels(image), mode
     except UnsupportedFileError as error:
         raise UnsupportedFileError(f"{name} image with {error}") from None
     except ERRORS as error:
@@ -117,10 +146,29 @@ def _is_allowed(height: int, width: int) -> bool:
     return True
 
 
+def is_white_zero(image: Image.Image) -> bool:
+    """Returns whether low values of a TIFF are white."""
+    return getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+
+
+def gray_values(image: Image.Image, *, inverted: bool) -> np.ndarray:
+    """Returns the values of a gray image of more than 8 bits, uint16 [height, width], in which white is high.
+
+    Args:
+        image: An image whose mode begins with `I`.
+        inverted: Whether its low values are white, which Pillow corrects only up to 8 bits.
+
+    Raises:
+        UnsupportedFileError: A value is negative or above 65,535.
+    """
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > MAX_GRAY:
+        raise UnsupportedFileError(f"gray values outside 0 to {MAX_GRAY:,}: convert it to 16 bits")
+    return (MAX_GRAY - values if inverted else values).astype(np.uint16)
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
+    upright = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > MAX_GRAY:
-            raise UnsupportedFileError(f"gray values outside 0 to {MAX_GRAY:,}: convert it to 16 bits")
-        return values.astype(np.uint16)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
+        return gray_values(upright, inverted=is_white_zero(image))
+    return np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))

@@ -18,7 +18,8 @@ WORDS = {
 }  # fmt: skip
 PATIENT_POSITION = frozenset(
     {"supine", "erect", "semi", "semierect", "semisupine", "upright", "semiupright", "standing", "sitting", "seated",
-     "portable", "mobile", "bedside", "horizontal", "inspiration", "expiration", "chest", "cxr", "view", "projection"}
+     "portable", "mobile", "bedside", "horizontal", "inspiration", "expiration", "chest", "cxr", "thorax", "torax",
+     "lung", "lungs", "xray", "radiograph", "view", "projection"}
 )  # fmt: skip
 SIDES = frozenset({"left", "right", "cross", "table", "xtable"})  # of lateral views only
 CODES = {  # CID 4010, DX View: SNOMED CT, and SNOMED RT as older files write it
@@ -61,6 +62,7 @@ def projection(view: str) -> str:
         ('frontal', 'lateral', '')
     """
     text = unicodedata.normalize("NFKC", view).replace(".", "").strip()
+    text = re.sub(r"\b([ap])[ -]([ap])\b", r"\1\2", text, flags=re.IGNORECASE)  # A-P, P A
     if text.upper() in CODES:
         return CODES[text.upper()]
     words = frozenset(re.findall(r"[^\W_]+", text.casefold()))

@@ -9,7 +9,7 @@ read for it. Every other bucket is a real one.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import itertools
 import shutil
@@ -153,7 +153,8 @@ def list_files(uri: str, *, hidden: bool = False) -> Iterator[ObjectInfo]:
     first in order.
 
     Args:
-        hidden: whether to include hidden files: those with a path component below the folder that starts with a dot.
+        hidden: whether to include hidden files, those with a path component below the folder that starts with a dot;
+            on disk also links to missing files, which cannot be read.
 
     Raises:
         FileNotFoundError: a local folder does not exist.
@@ -193,6 +194,11 @@ def upload_files(files: Mapping[str, Path], uri: str) -> None:
             pass
 
 
+def is_missing(error: OSError) -> bool:
+    """Returns whether reading failed because the file was deleted, or is a link to a missing file or to itself."""
+    return isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP
+
+
 def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
     """Fills in missing MD5 hashes by reading those files in parallel. The order is kept.
 
@@ -202,9 +208,13 @@ def with_md5(entries: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
     def fill(entry: ObjectInfo) -> ObjectInfo | None:
         if entry.md5 is not None:
             return entry
-        with contextlib.suppress(FileNotFoundError):
-            return entry._replace(md5=hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest())
-        return None
+        try:
+            digest = hashlib.md5(read_bytes(entry.uri), usedforsecurity=False).hexdigest()
+        except OSError as error:
+            if is_missing(error):
+                return None
+            raise
+        return ObjectInfo(entry.name, entry.uri, entry.size, digest)
 
     stream = iter(entries)
     batches = iter(lambda: list(itertools.islice(stream, FILES_PER_TASK)), [])

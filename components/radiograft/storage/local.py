@@ -26,7 +26,10 @@ def read_bytes(uri: str) -> bytes:
     """Reads a whole file."""
     file = os.open(uri, os.O_RDONLY)  # a third of the time of a Path and a file object for a small file
     try:
-        content = os.read(file, os.fstat(file).st_size + 1)
+        size = os.fstat(file).st_size
+        content = os.read(file, size + 1)
+        if 0 < len(content) == size:  # less than was requested: the end
+            return content
         while more := os.read(file, max(len(content), 1)):  # of a file beyond 2 GB, or one that grows
             content += more
         return content
@@ -90,7 +93,7 @@ def list_files(uri: str, hidden: bool = False) -> Iterator[ObjectInfo]:
 
 
 def _iter_entries(folder: str, hidden: bool) -> Iterator[ObjectInfo]:
-    """Yields the files below a folder. Other processes may rename and delete files meanwhile."""
+    """Yields the files below a folder; with `hidden` also links to missing files. Files may be renamed meanwhile."""
     for parent, names in _walk_folders(folder, hidden):
         prefix = "" if parent == folder else f"{parent[len(folder) :].strip('/')}/"
         for name in names:
@@ -98,6 +101,8 @@ def _iter_entries(folder: str, hidden: bool) -> Iterator[ObjectInfo]:
             status = _stat(path)
             if status and stat.S_ISREG(status.st_mode):
                 yield ObjectInfo(_require_utf8(prefix + name), path, status.st_size, None)
+            elif hidden and status is None and os.path.islink(path):  # noqa: PTH114  as in `_stat`
+                yield ObjectInfo(_require_utf8(prefix + name), path, 0, None)
 
 
 def _stat(path: str) -> os.stat_result | None:

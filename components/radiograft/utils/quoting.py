@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
+PRINTED = re.compile(r"(?:array|Index|list|tuple|set|frozenset)\((.*?)(?:,\s*dtype=[\w.<>'\"]+)?\)", re.DOTALL)
 QUOTED = r""""(?:[^"\\]|\\.|"")*"|'(?:[^'\\]|\\.|'')*'"""
 GAP = r"[\s,\[\](){}]"
 BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -58,14 +59,15 @@ def list_items(text: str, separator: str = ",") -> list[str] | None:
     """Returns the items of a list in brackets, without their quotes, or None if the text is not such a list.
 
     Args:
-        text: a list as Python, NumPy, JSON or YAML writes it; nested lists are joined.
+        text: a list as Python, NumPy, pandas, JSON or YAML writes it; nested lists are joined.
         separator: regular expression, at which items without quotes are split besides commas.
 
     Example:
         >>> list_items("['a', 'b, c']"), list_items("[a, b]"), list_items("(left) effusion (small)")
         (['a', 'b, c'], ['a', 'b'], None)
     """
-    text = text.strip()
+    printed = PRINTED.fullmatch(text.strip())
+    text = printed[1].strip() if printed else text.strip()
     if len(text) < 2 or BRACKETS.get(text[0]) != text[-1]:
         return None
     inside = text[1:-1]

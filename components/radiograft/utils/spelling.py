@@ -6,16 +6,31 @@ import re
 import unicodedata
 
 UNKNOWN_WORDS = frozenset(
-    {"", "?", "-", "--", "nan", "na", "n/a", "#n/a", "<na>", "nat", "none", "null", "nil", "unknown", "unk", "unclear",
-     "uncertain", "undetermined", "indeterminate", "equivocal", "todo", "to do", "tbd", "pending", "missing",
-     "not available", "not known", "not reported", "not specified", "not stated", "not recorded", "not applicable",
-     "unspecified", "undefined", "unlabeled", "unlabelled", "no label"}
+    {"", "nan", "na", "n/a", "nat", "none", "null", "nil", "unknown", "unk", "unclear", "uncertain", "unsure",
+     "undetermined", "indeterminate", "inconclusive", "equivocal", "ambiguous", "todo", "to do", "tbd", "pending",
+     "to be determined", "to be confirmed", "missing", "blank", "empty", "nd", "n/d", "n/k", "undef", "undefined",
+     "unavailable", "unspecified", "unlabeled", "unlabelled", "unannotated", "ungraded", "ungradable", "unclassified",
+     "unassessed", "unevaluable", "uninterpretable", "nondiagnostic", "non diagnostic", "non-diagnostic", "no label",
+     "no labels", "no data", "no report", "no info", "no information", "not sure", "not available", "not known",
+     "not reported", "not specified", "not stated", "not recorded", "not provided", "not given", "not applicable",
+     "not labeled", "not labelled", "not annotated", "not determined", "not evaluated", "not evaluable",
+     "not assessed", "not assessable", "not graded", "not gradable", "not done", "dont know", "don't know",
+     "do not know", "cannot tell", "cannot assess", "cannot determine", "cannot be determined", "cannot be assessed",
+     "could not be determined", "unable to determine", "unable to assess", "unbekannt", "inconnu", "desconocido",
+     "desconhecido", "sconosciuto", "onbekend", "\\n", "#value!", "#ref!", "#div/0!", "#name?", "#num!"}
 )  # fmt: skip
+MARKS = " .,;:!?*#<>()[]{}\"'`\\/|~=_-\u2013\u2014\u2026"  # around a word; a cell of only these says nothing
+JOINED = re.compile(r"\s*[/,]\s*|\s+or\s+")
 DOUBT = (
     r"possibl[ey]|probabl[ey]|likely|suspected|suspicious for|suspicion of|questionable|query|uncertain|equivocal|"
-    r"cannot exclude|cannot rule out|rule out|r/o"
+    r"unclear|unknown|unsure|undetermined|indeterminate|inconclusive|maybe|perhaps|presumed|presumptive|may represent|"
+    r"concern for|concerning for|c/f|cannot exclude|cannot be excluded|cannot rule out|cannot be ruled out|"
+    r"not excluded|rule out|rule-out|r/o"
 )
-DOUBTED = re.compile(rf"(?:\?|(?:{DOUBT})\b)+\s*(?P<after>.+)|(?P<before>.+?)\s*(?:\(\?\)|\?|\((?:{DOUBT})\))+")
+DOUBTED = re.compile(
+    rf"(?:(?:\?|(?:{DOUBT})\b)[\s:/-]*(?:or\s+)?)+(?P<after>.+)|"
+    rf"(?P<before>.+?)\s*(?:[:=-]\s*)?(?:\(\?\)|\?|\((?:{DOUBT})\)|\b(?:{DOUBT}))+"
+)
 INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))  # soft hyphen, zero-width characters, BOM
 
 
@@ -43,13 +58,17 @@ def fold_name(name: str) -> str:
 
 
 def is_unknown(text: str) -> bool:
-    """Returns whether a cell is empty or a word such as `nan`, `n/a`, `todo` or `Unknown`.
+    """Returns whether a cell is empty or a word such as `nan`, `n/a`, `todo` or `Unknown`, whatever marks surround it.
 
     Example:
-        >>> is_unknown(" N/A "), is_unknown("normal")
-        (True, False)
+        >>> is_unknown(" N/A "), is_unknown("(unknown)"), is_unknown("--"), is_unknown("normal")
+        (True, True, True, False)
     """
-    return fold_name(text) in UNKNOWN_WORDS
+    folded = fold_name(text)
+    if folded in UNKNOWN_WORDS:
+        return True
+    bare = folded.strip(MARKS).replace(".", "").replace("\u2019", "'")
+    return bare in UNKNOWN_WORDS or all(part and part in UNKNOWN_WORDS for part in JOINED.split(bare))
 
 
 def doubted_name(name: str) -> str:

@@ -54,6 +54,7 @@ def read(uri: str, labels: Sequence[str] = (), covariates: str = "") -> Source:
     files = {entry.name: entry for entry in listing.list_source(uri)}
     table = _read_table(files, uri, covariates)
     listed = listing.list_images(files.values())
+    files = {name: entry for name, entry in files.items() if "/" not in name}  # frees those of a million images
     images = listed.images
     images["image_id"] = image_files.file_names(images.pop("path"))
     rows, excluded_rows = image_files.join_labels(table, images)

@@ -180,10 +180,12 @@ def _read_entry(entry: storage.ObjectInfo, *, refuse_burned_in: bool) -> tuple[s
                 tags = read_tags(file)
     except UnsupportedDicomError as error:
         return entry, str(error)
-    except FileNotFoundError:  # the message would contain the file's name
-        return entry, listing.GONE
     except storage.TooLargeError:
         return entry, TOO_LARGE
+    except OSError as error:
+        if not storage.is_missing(error):
+            raise
+        return entry, listing.GONE  # the message would contain the file's name
     return entry, BURNED_IN if tags.burned_in and refuse_burned_in else tags
 
 

@@ -66,6 +66,8 @@ def labels_from_folders(paths: pd.Series[str], uri: str) -> FolderLabels:
     tops = sorted({part[0] for part in parts if len(part) > 1})
     has_splits = bool(tops) and all(top.lower() in splits.NAMES for top in tops)
     _check_no_class_beside_splits(tops, uri)
+    if not has_splits:
+        _check_no_copy_of_classes({(part[0], part[1]) for part in parts if len(part) > 2}, tops, uri)
     depth = 1 if has_splits else 0
     classes = parts.map(lambda part: part[depth] if len(part) > depth + 1 else None).astype("string")
     if classes.nunique() < 2:
@@ -97,6 +99,28 @@ def _check_no_class_beside_splits(folders: list[str], uri: str) -> None:
         f"{message} the folder{'s' * (len(others) > 1)} {_listed(others)}: give {which}",
         f"{message} {len(others)} other folders: give {which}",
     )
+
+
+def _check_no_copy_of_classes(folders: set[tuple[str, str]], tops: list[str], uri: str) -> None:
+    """Rejects a copy of the class folders in a folder beside them, which would be learned as a class.
+
+    Args:
+        folders: top folder and the one below it of each file.
+        tops: the top folders.
+        uri: the dataset.
+
+    Raises:
+        SensitiveValueError: A folder contains folders that are named as at least two others beside it.
+    """
+    for copy in tops:
+        classes = [top for top in tops if top != copy and (copy, top) in folders]
+        if len(classes) > 1:
+            message = f"data_source must contain each class once: in {uri},"
+            raise SensitiveValueError(
+                f"{message} {_listed(classes)} stand beside the folder {copy}, which contains folders of the same "
+                "names: give that folder or remove it",
+                f"{message} {len(classes)} folders have copies in one beside them: give that folder or remove it",
+            )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from radiograft.config import FINDINGS, NO_FINDING
 from radiograft.config.table_layout import NO_SEPARATOR, TableLayout
 from radiograft.utils.quoting import list_items, split_quoted, unquote
-from radiograft.utils.spelling import UNKNOWN_WORDS, doubted_name, fold_name
+from radiograft.utils.spelling import doubted_name, fold_name, is_unknown
 
 MAX_NAMES = 200  # PadChest has 193 labels
 MAX_NAME = 100  # characters of a name that is searched for marks of doubt
@@ -33,8 +33,9 @@ UNKNOWN = 0.5
 UNCERTAIN = {"ignore": UNKNOWN, "zeros": 0.0, "ones": 1.0}
 SEPARATORS = {  # regular expressions by the value of `separator`
     name: TableLayout(separator=name).between()
-    for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "\\", "any")
-}
+    for name in ("comma", "semicolon", "|", "/", "newline", "tab", "+", "&", "\\", "^", "#", "~", "\u00b7", "\u2022",
+                 "<br>", "dash", "and", "any")
+}  # fmt: skip
 KNOWN = {fold_name(name): name for name in FINDINGS} | dict.fromkeys(NORMAL, NO_FINDING)
 
 
@@ -74,8 +75,8 @@ def parse_cell(text: str, separator: str, labels: Iterable[str] = ()) -> Cell:
     items = list_items(text, separator)
     parts = map(unquote, split_quoted(text, separator)) if items is None else items
     folded = [(part.strip(), fold_name(part)) for part in parts]
-    names = tuple(name for name, key in folded if key in labels or key not in UNKNOWN_WORDS)
-    has_unknown = any(key and key in UNKNOWN_WORDS and key not in labels for _, key in folded)
+    names = tuple(name for name, key in folded if key in labels or not is_unknown(key))
+    has_unknown = any(key and key not in labels and is_unknown(key) for _, key in folded)
     return Cell(names, has_unknown or not names)
 
 
@@ -141,7 +142,7 @@ def findings_from_folders(classes: pd.Series[str], labels: Sequence[str] = ()) -
 
 
 def _check_words(distinct: Iterable[str], layout: TableLayout, requested: Mapping[str, str]) -> None:
-    texts = [text for text in map(fold_name, distinct) if text not in UNKNOWN_WORDS]
+    texts = [text for text in map(fold_name, distinct) if not is_unknown(text)]
     if requested and texts and not set(texts) & set(requested) and all(as_number(text) is not None for text in texts):
         raise ValueError(
             f"the column {layout.label!r} holds numbers ({len(texts):,} different), and data_labels names none of "
@@ -159,8 +160,9 @@ def _spellings(
             written.setdefault(fold_name(name), Counter())[name] += count
         if len(written) > MAX_NAMES:
             raise ValueError(
-                f"{layout.label} holds {distinct:,} different texts, and a column of labels at most {MAX_NAMES} "
-                "different findings; name a column of labels in data_table, label=..., or the separator of findings"
+                f"{layout.label} holds {distinct:,} different texts with more than {MAX_NAMES} different findings, the "
+                "most that a column of labels may have; name another column in data_table, label=..., or the separator "
+                "of findings"
             )
     return {
         key: requested.get(key) or KNOWN.get(key) or min(names, key=lambda name: (-names[name], name))
@@ -217,7 +219,7 @@ def truth_value(text: str, uncertain: str, blank: float = float("nan")) -> float
         return blank
     if key in YES or key in NO:
         return float(key in YES)
-    if key in UNKNOWN_WORDS:
+    if is_unknown(key):
         return UNKNOWN
     number = as_number(key)
     return {1.0: 1.0, 0.0: 0.0, -1.0: UNCERTAIN[uncertain]}.get(number) if number is not None else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
+import gc
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -40,7 +42,7 @@ IGNORED_NAMES = {  # files and folders of operating systems, in lower case, as t
                  "System Volume Information", "lost+found")
 }  # fmt: skip
 HIDDEN = "hidden files"
-GONE = "gone since it was listed"
+GONE = "deleted since it was listed, or a link to a missing file"
 NO_IMAGE = "not an image by its name and content"
 OUTSIDE_PATH = r"^/|(?:^|/)\.\.(?:/|$)"  # absolute paths and paths with ..
 COLUMNS = {"path": "string", "uri": "string", "bytes": "int64", "md5": "string"}
@@ -54,6 +56,19 @@ class Listing(NamedTuple):
     files: FileCounts
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Suspends the collector, which would search a million entries again and again, none of which is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
 def list_source(uri: str) -> list[storage.ObjectInfo]:
     """Lists every file below a folder or prefix, including hidden ones, sorted by name.
 
@@ -71,12 +86,15 @@ def ignored_as(path: str) -> str:
         ('__MACOSX', 'hidden files', '')
     """
     folder, _, name = path.rpartition("/")
-    return _system_folder(folder) or IGNORED_NAMES.get(name.lower(), "") or (HIDDEN if storage.is_hidden(path) else "")
+    of_folder, hidden = _folder_ignored_as(folder)
+    return of_folder or IGNORED_NAMES.get(name.lower(), "") or (HIDDEN if hidden or name.startswith(".") else "")
 
 
 @functools.lru_cache(maxsize=1024)
-def _system_folder(path: str) -> str:
-    return next((IGNORED_NAMES[part] for part in path.lower().split("/") if part in IGNORED_NAMES), "")
+def _folder_ignored_as(path: str) -> tuple[str, bool]:
+    """Returns the name of a system's folder on the path, or "", and whether a folder on the path is hidden."""
+    found = next((IGNORED_NAMES[part] for part in path.lower().split("/") if part in IGNORED_NAMES), "")
+    return found, storage.is_hidden(path)
 
 
 def kind_of(path: str) -> str:
@@ -101,6 +119,7 @@ class _Part(NamedTuple):
     others: collections.Counter[tuple[str, str]]
 
 
+@_without_garbage_collection()
 def list_images(entries: Iterable[storage.ObjectInfo]) -> Listing:
     """Finds the images among the files of a dataset and the members of its archives.
 
@@ -113,8 +132,8 @@ def list_images(entries: Iterable[storage.ObjectInfo]) -> Listing:
     Raises:
         ValueError: An archive is corrupt.
     """
-    kinds = {entry: kind_of(entry.name) for entry in entries}
-    archives = [entry for entry, kind in kinds.items() if kind == ARCHIVE]
+    kinds = [(entry, kind_of(entry.name)) for entry in entries]
+    archives = [entry for entry, kind in kinds if kind == ARCHIVE]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         parts = [_list_folder(kinds), *pool.map(_list_archive, archives)]
     images = image_frame(image for part in parts for image in part.images)
@@ -136,13 +155,17 @@ def list_images(entries: Iterable[storage.ObjectInfo]) -> Listing:
     )
 
 
-def _list_folder(kinds: Mapping[storage.ObjectInfo, str]) -> _Part:
-    unknown = [entry for entry, kind in kinds.items() if kind == UNKNOWN]
+def _list_folder(kinds: Iterable[tuple[storage.ObjectInfo, str]]) -> _Part:
+    """Lists files with their kinds, in the order of their names."""
+    unknown = [entry for entry, kind in kinds if kind == UNKNOWN]
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
         recognized = dict(zip([entry.name for entry in unknown], pool.map(_recognize_file, unknown), strict=True))
     part = _Part([], [], collections.Counter())
-    for entry, kind in kinds.items():
-        _add(part, entry, kind, recognized.get(entry.name, ""))
+    for entry, kind in kinds:
+        if kind == IMAGE:  # of a million files, most
+            part.images.append(entry)
+        else:
+            _add(part, entry, kind, recognized.get(entry.name, ""))
     images = list(storage.with_md5(part.images))
     gone = _names(part.images) - _names(images) if len(images) < len(part.images) else set()
     return part._replace(images=images, reasons=part.reasons + [(name, GONE) for name in sorted(gone)])
@@ -195,8 +218,10 @@ def _recognize_file(entry: storage.ObjectInfo) -> str:
     try:
         with storage.open_file(entry.uri) as file:
             return formats.recognize(file.read(formats.HEAD_BYTES))
-    except FileNotFoundError:
-        return ""
+    except OSError as error:
+        if storage.is_missing(error):
+            return ""
+        raise
 
 
 def _reasons(images: pd.DataFrame) -> pd.Series[str]:

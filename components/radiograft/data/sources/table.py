@@ -48,10 +48,7 @@ def read(
         ValueError: The file is not a table, lacks columns, or names none of the images.
     """
     folder, name = posixpath.dirname(uri) or ".", posixpath.basename(uri)
-    if not table_io.is_table(name):
-        raise ValueError(
-            f"data_source must be a table, which ends in {', '.join(table_io.SUFFIXES)}, got {uri!r}; pass the file"
-        )
+    table_io.check_is_table(uri, "data_source")
     cells = table_io.read(name, storage.read_bytes(uri))
     if numeric:
         table = parse_targets(cells, layout, name, labels)
@@ -284,3 +281,5 @@ def _check_columns(table: pd.DataFrame, layout: TableLayout, name: str) -> None:
             message = f"{name} must have the column {column!r}, which data_table sets as {field}=, got"
             columns = f"{', '.join(table.columns)}{did_you_mean(column, table.columns)}"
             raise SensitiveValueError(f"{message} {columns}", f"{message} {len(table.columns)} others")
+    if table.empty:
+        raise ValueError(f"{name} must have rows below its header, got none")

@@ -37,6 +37,7 @@ from radiograft.metrics.patient_data import check_disguised_labels
 from radiograft.models.covariates import Covariate
 from radiograft.registry.results import ReaderAgreement
 from radiograft.storage.pseudonyms import redact_names
+from radiograft.utils.quoting import quote_name
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +263,8 @@ def _report(catalog: Catalog) -> None:
     )
     log.info("task: %s, because %s", catalog.task, catalog.task_reason)
     for name, count in summary["splits"].items():
-        positives = ", ".join(f"{number} {label}" for label, number in list(count["positives"].items())[:MAX_LISTED])
+        listed = list(count["positives"].items())[:MAX_LISTED]
+        positives = ", ".join(f"{number} {quote_name(label)}" for label, number in listed)
         log.info("  %-10s %6d images  %6d patients  %s", name, count["pictures"], count["patients"], positives)
     for note in summary["notes"]:
         log.warning("  warning: %s", note)

@@ -107,7 +107,7 @@ def test_ingest_file_deleted_while_reading_is_excluded_without_name(
     monkeypatch.setattr(storage, reads, read_after_deletion)
     catalog = ingest.run(settings, tmp_path / "catalog")
     assert pseudonyms.pseudonymize(f"{NAME}/{NAME}_0.dcm") not in catalog.rows["image_id"].tolist()
-    assert catalog.excluded["reason"].value_counts()["gone since it was listed"] == 1
+    assert catalog.excluded["reason"].value_counts()["deleted since it was listed, or a link to a missing file"] == 1
     written = catalog.rows.to_csv() + catalog.excluded.to_csv()
     assert NAME.lower() not in (caplog.text + written).lower()
 

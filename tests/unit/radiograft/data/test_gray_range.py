@@ -13,7 +13,7 @@ from PIL import Image
 from radiograft import storage
 from radiograft.data import gray_range
 from tests.helpers.archives import zipped
-from tests.helpers.images import encode, noise, tiff
+from tests.helpers.images import encode, noise, png_of_16_bits, tiff
 
 
 def rows_of(files: dict[str, bytes], place: str) -> pd.DataFrame:
@@ -29,6 +29,15 @@ def with_values(low: int, high: int, seed: int = 0, format: str = "PNG") -> byte
     values = np.random.default_rng(seed).integers(low, high, (40, 40), endpoint=True)
     values[0, 0], values[0, 1] = low, high
     return encode(Image.fromarray(values.astype(np.uint16)), format)
+
+
+def with_channels(channels: int, high: int) -> bytes:
+    """Returns a PNG with equal channels and, of 2 or 4, a full alpha channel."""
+    values = np.random.default_rng(0).integers(0, high, (40, 40, channels), endpoint=True).astype(np.uint16)
+    values[..., :] = values[..., :1]
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    return png_of_16_bits(values)
 
 
 def with_marker(high: int) -> bytes:
@@ -48,6 +57,9 @@ def with_marker(high: int) -> bytes:
         ([tiff(np.arange(4096, dtype="<u4").reshape(64, 64))], (0, 4095)),
         ([tiff(np.arange(70_000, dtype="<u4").reshape(200, 350)), with_values(0, 4095)], (0, 4095)),
         ([with_marker(4095)], (0, 4095)),
+        *(([with_channels(channels, 4095)], (0, 4095)) for channels in (2, 3, 4)),
+        ([with_channels(3, 65535)], None),
+        ([tiff((65535 - np.arange(4096)).astype("<u2").reshape(64, 64), white_is_zero=True)], (0, 4095)),
         ([with_values(0, 65535)], None),
         ([with_values(300, 65000), with_values(0, 4095, 1)], None),
         ([encode(noise(32)), encode(noise(32), "JPEG")], None),
@@ -55,7 +67,8 @@ def with_marker(high: int) -> bytes:
         ([b"", with_values(0, 4095)[:60]], None),
     ],
     ids=["12 bits", "dark and bright", "8 bits in 16", "TIFF", "with others", "TIFF of 32 bits",
-         "TIFF that is set aside", "marker", "16 bits",
+         "TIFF that is set aside", "marker", "gray and alpha", "RGB", "RGBA", "RGB of 16 bits",
+         "white is zero", "16 bits",
          "16 bits and 12", "8 bits", "constant", "corrupt"],
 )  # fmt: skip
 def test_measure_returns_range_of_dataset(files: list[bytes], expected: tuple[int, int] | None, tmp_path: Path) -> None:

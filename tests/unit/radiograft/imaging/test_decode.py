@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from radiograft.imaging.decode import as_served, decode, encode_png, inspect_image
 from radiograft.imaging.geometry import ImageInput, boxes_in_square
-from tests.helpers.images import encode, noise, png_of_header_only
+from tests.helpers.images import encode, noise, png_of_16_bits, png_of_header_only
 
 
 def decoded(content: bytes, size: int = 32) -> np.ndarray:
@@ -301,6 +301,16 @@ def test_decode_gray_range_scales_16_bit_values_only() -> None:
     shifted = ImageInput(32, gray_range=(1000, 2000))
     expected = np.round((np.clip(values, 1000, 2000) - 1000.0) * 0.255)
     np.testing.assert_allclose(decode(tf.constant(encode(values)), shifted)[..., 0], expected, atol=1)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_decode_gray_range_scales_16_bits_of_any_kind(channels: int) -> None:
+    """Fails if 12 bits of a PNG with alpha or in color are nearly black."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32)).astype(np.uint16)
+    content = png_of_16_bits(np.stack([values] * channels, -1))
+    for target in (ImageInput(32, gray_range=(0, 4095)), ImageInput(32, gray_range=(0, 4095), channels=3)):
+        pixels = decode(tf.constant(content), target).numpy()
+        np.testing.assert_allclose(pixels, np.stack([values * (255 / 4095)] * target.channels, -1), atol=1)
 
 
 @settings(max_examples=60, deadline=None)

@@ -38,6 +38,13 @@ LOSSLESS = {"BMP": {}, "GIF": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "Git LFS"),
         (b"\n<!DOCTYPE HTML><title>Sign in</title>", "HTML"),
         (b"%PDF-1.7", "PDF"),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\xfd7zXZ\0\0", "xz"),
+        (b"Rar!\x1a\x07\0", "RAR"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"NRRD0004\n", "NRRD"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
         (b"BMW is not a bitmap", ""),
         (b"P5 no image", ""),
         (b"", ""),
@@ -66,6 +73,14 @@ def test_as_served_tiff_of_16_bits_keeps_values(byte_order: str) -> None:
         np.testing.assert_array_equal(np.asarray(image), VALUES)
 
 
+@pytest.mark.parametrize("values", [VALUES, (VALUES >> 8).astype(np.uint8)], ids=["16 bits", "8 bits"])
+def test_as_served_tiff_whose_low_values_are_white_is_inverted(values: np.ndarray) -> None:
+    """Fails if bones are dark: Pillow inverts such files only up to 8 bits."""
+    content = tiff(values, white_is_zero=True)
+    with Image.open(io.BytesIO(as_served(content).content)) as image:
+        np.testing.assert_array_equal(np.asarray(image), np.iinfo(values.dtype).max - values)
+
+
 @pytest.mark.parametrize("kind", ["<u4", "<i4"])
 def test_as_served_tiff_of_32_bits_keeps_values_that_fit_into_16(kind: str) -> None:
     with Image.open(io.BytesIO(as_served(tiff(VALUES.astype(kind))).content)) as image:
@@ -84,6 +99,9 @@ REFUSED = {
     "truncated WebP": (encode(noise(32), "WEBP")[:200], "WebP image that is truncated, corrupt or"),
     "PGM": (encode(noise(32), "PPM"), "PNM file: convert it to PNG"),
     "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer instead of an image"),
+    "XML": (b"<?xml version='1.0'?><Error/>", "XML document instead of an image: download the file again"),
+    "JSON": (b'{"message": "Not Found"}', "text instead of an image: download the file again"),
+    "packed": (tar_gz({"a": b""}), "gzip file, which is not read: unpack it"),
     "web page": (b"<html>", "web page instead of an image: download the file again"),
     "noise": (noise(32).tobytes(), "unreadable or truncated image"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from radiograft.imaging.views import projection
 FRONTAL = (
     "PA", "AP", "ap", " Pa ", "AP Supine", "AP semi erect", "AP_horizontal", "A.P.", "PA/AP", "Frontal", "FRONTAL VIEW",
     "POSTEROANTERIOR", "antero-posterior", "postero anterior", "PA erect", "portable AP", "R-10206", "272479007",
-    "399348003",
+    "399348003", "Thorax PA", "lungs, ap", "A-P", "P A", "chest P-A",
 )  # fmt: skip
 LATERAL = (
     "L", "LL", "RL", "LAT", "LATERAL", "Lateral view", "left lateral", "LATERAL-LEFT", "XTABLE LATERAL", "R-10236",

@@ -45,6 +45,14 @@ def test_list_files_lists_linked_folders_once(tmp_path: Path) -> None:
     assert list_names(str(tmp_path / "data")) == ["file", "k/3", "m/2", "z/1"]
 
 
+def test_list_files_hidden_lists_links_to_missing_files(tmp_path: Path) -> None:
+    """Fails if the images of a DataLad or git-annex dataset that were not fetched are not counted."""
+    create_files(tmp_path, ["data/1.png"], {"data/2.png": "annex/2", "data/3": "data/3"})
+    entries = list(storage.list_files(str(tmp_path / "data"), hidden=True))
+    assert [(entry.name, entry.size) for entry in entries] == [("1.png", 1), ("2.png", 0), ("3", 0)]
+    assert [entry.name for entry in storage.with_md5(entries)] == ["1.png"]
+
+
 def test_list_files_circular_links_terminates(tmp_path: Path) -> None:
     """Fails if a folder is entered again through a link, up to the system's limit of links in a path."""
     create_files(tmp_path, ["data/1", "elsewhere/2"], {"data/y": "elsewhere", "elsewhere/back": "data"})

@@ -121,6 +121,17 @@ def test_read_splits_beside_a_class_folder_raises(tmp_path: str) -> None:
     assert len(image_folder.read(put(files, f"{tmp_path}/clean")).rows) == 6
 
 
+def test_read_copy_of_classes_beside_them_raises(tmp_path: str) -> None:
+    """Fails if a copy is learned as a class whose images contradict the others."""
+    paths = [f"{place}{kind}/{n}.png" for place in ("", "archive/") for kind in ("COVID", "NORMAL") for n in range(3)]
+    files = dict.fromkeys([*paths, "other/1.png"], b"1")
+    message = "COVID and NORMAL stand beside the folder archive, which contains folders of the same names: give that"
+    with pytest.raises(ValueError, match=message):
+        image_folder.read(put(files, f"{tmp_path}/copied"))
+    once = {name: content for name, content in files.items() if not name.startswith("archive/NORMAL")}
+    assert sorted(image_folder.read(put(once, f"{tmp_path}/once")).findings) == ["COVID", "NORMAL", "archive", "other"]
+
+
 def test_read_class_named_as_a_split_is_a_class(tmp_path: str) -> None:
     source = image_folder.read(put({"test/1.png": b"1", "control/2.png": b"2"}, f"{tmp_path}/classes"))
     assert sorted(source.findings) == ["control", "test"]

@@ -120,6 +120,7 @@ def zipped(text: str) -> bytes:
         ("t.csv", lambda text: ("\ufeff" + text).encode()),
         ("t.csv", lambda text: text.encode("utf-16")),
         ("t.csv", lambda text: text.replace(",", ";").replace("1.0", "1,0").encode()),
+        ("t.csv", lambda text: text.replace(",", "|").encode()),
         ("t.csv", lambda text: ("sep=;\r\n" + text.replace(",", ";")).encode()),
         ("t.csv", lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode()),
         ("t.tsv", lambda text: text.replace(",", "\t").encode()),
@@ -298,6 +299,26 @@ def test_read_without_patient_column_notes_missing_ids(folder: str) -> None:
 
 
 INVALID = {
+    "spreadsheet": (b"PK", "standard", "t.xlsx", r"data_source must be a table, .*got '.*t\.xlsx'; export it as \.csv"),
+    "spreadsheet named as text": (
+        b"PK\3\4",
+        "standard",
+        "t.csv",
+        r"t\.csv must be UTF-8 text, got a file of the kind ZIP; unpack it, or export the spreadsheet as \.csv",
+    ),
+    "web page": ("<!doctype html>", "standard", "t.csv", r"got a file of the kind HTML; download the table again"),
+    "Git LFS pointer": (
+        "version https://git-lfs.x",
+        "standard",
+        "t.csv",
+        r"got a file of the kind Git LFS; run git lfs",
+    ),
+    "header only": (
+        TEXT_COLUMN.splitlines()[0],
+        "standard",
+        "t.csv",
+        r"t\.csv must have rows below its header, got none",
+    ),
     "no table": ("x", "standard", "t.txt", r"data_source must be a table, which ends in \.csv, \.csv\.gz"),
     "no image column": (
         FINDING_COLUMNS,

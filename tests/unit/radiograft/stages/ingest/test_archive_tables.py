@@ -111,8 +111,10 @@ def test_build_catalog_separator_none_reads_cells_whole_with_note(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("sign", "remedy"),
-    [(", ", "comma"), (";", "semicolon"), ("/", "/"), (" + ", r"\+"), ("\n", "newline"), (" & ", "&")],
-)
+    [(", ", "comma"), (";", "semicolon"), ("/", "/"), (" + ", r"\+"), ("\n", "newline"), (" & ", "&"),
+     (" - ", "dash"), (" and ", "and"), ("^", r"\^"), ("#", "#"), (" \u00b7 ", "\u00b7"), ("\uff0c", "comma"),
+     ("\uff1b", "semicolon")],
+)  # fmt: skip
 def test_build_catalog_other_separator_is_named(tmp_path: Path, sign: str, remedy: str) -> None:
     cells = [f"Pneumonia{sign}Effusion", "No Finding", "Pneumonia"] * 10
     with pytest.raises(ValueError, match=f"inside 10 other cells .*separator={remedy} to data_table"):
@@ -222,8 +224,8 @@ def test_build_catalog_text_column_is_named_without_its_texts(tmp_path: Path, ca
     with pytest.raises(ValueError) as error:  # noqa: PT011  the whole message is compared
         build(tmp_path, findings_table(reports).rename(columns={"label": "findings"}), "label=findings")
     assert str(error.value) == (
-        "findings holds 4,000 different texts, and a column of labels at most 200 different findings; name a column of "
-        "labels in data_table, label=..., or the separator of findings"
+        "findings holds 4,000 different texts with more than 200 different findings, the most that a column of labels "
+        "may have; name another column in data_table, label=..., or the separator of findings"
     )
     few = findings_table(reports[:50])
     with pytest.raises(ValueError, match=r"data_labels must be findings of the dataset \( and 50 more\)"):
