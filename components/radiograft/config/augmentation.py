@@ -18,6 +18,19 @@ AUGMENTATIONS: dict[str, dict[str, Scalar]] = {
         "zoom_range": 0.1,
     },
     "chexnet": {"horizontal_flip": True},  # Rajpurkar et al. 2017
+    # Cubuk et al. 2020: number and strength are all there is to choose. Ranges as in RandAugment, as far as they suit
+    # gray radiographs.
+    "rand_augment": {
+        "rotation_range": 30.0,
+        "width_shift_range": 0.3,
+        "height_shift_range": 0.3,
+        "shear_range": 17.0,
+        "zoom_range": 0.3,
+        "brightness_range": "0.5:1.5",
+        "contrast_range": "0.5:1.5",
+        "operations": 2,
+        "strength": 0.5,
+    },
     "none": {},
 }
 
@@ -26,8 +39,8 @@ AUGMENTATIONS: dict[str, dict[str, Scalar]] = {
 class Augmentation(Settings):
     """Ranges of the random transformations applied to training images, sampled uniformly for each augmented copy.
 
-    Names and meanings are those of `ImageDataGenerator`. `contrast_range`, `hue_range` and `saturation_range` are
-    additions.
+    Names and meanings are those of `ImageDataGenerator`. `contrast_range`, `hue_range`, `saturation_range`,
+    `operations` and `strength` are additions.
     """
 
     rotation_range: float = setting(0.0, "Maximum rotation in either direction.", unit="degrees", low=0, high=180)
@@ -56,6 +69,14 @@ class Augmentation(Settings):
         "nearest", "How points outside the image are filled.", choices=("nearest", "constant", "reflect", "wrap")
     )
     cval: float = setting(0.0, "Gray value outside the image if fill_mode=constant.", low=0, high=255)
+    operations: int = setting(
+        0,
+        "Number of transformations with a range that each augmented copy gets, drawn at random as by RandAugment; 0 "
+        "applies all. Flips do not count.",
+        low=0,
+        high=10,
+    )
+    strength: float = setting(1.0, "Fraction of each range that is used, flips excepted.", low=0, high=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

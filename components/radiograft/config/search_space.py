@@ -32,6 +32,7 @@ _HEAD: dict[str, Any] = {
     "model_l2": {"low": 1e-6, "high": 1e-2, "log": True},
     "train_optimizer": ["adam", "adamw", "rmsprop", "sgd"],
 }
+_BACKBONES = ["densenet121", "efficientnet_lite0", "mobilenet_v2", "resnet50"]
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {**_HEAD, "train_feature_learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
     "standard": {
@@ -55,13 +56,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_augmentation.horizontal_flip": [False, True],
         "train_cached_augmentations": [1, 4, 8],
     },
+    "rand_augment": {  # with image_augmentation=rand_augment
+        "image_augmentation.operations": {"low": 1, "high": 5},
+        "image_augmentation.strength": {"low": 0.1, "high": 1.0},
+    },
     "architecture": {
-        "model_backbone": ["densenet121", "efficientnet_lite0", "mobilenet_v2", "resnet50"],
+        "model_backbone": _BACKBONES,
         "model_feature_layer": ["last", "all"],
         "model_dense_units": _HEAD["model_dense_units"],
         "model_dropout": _HEAD["model_dropout"],
         "train_feature_learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
     },
+    "backbones": {"model_backbone": _BACKBONES},
     "cut_offs": {},  # the candidates of the backbone, see `parse_space`
 }
 

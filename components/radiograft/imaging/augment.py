@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -14,6 +15,20 @@ from radiograft.config.augmentation import Augmentation
 
 DRAWS = 13
 RESOLUTION = 2**24  # float32 represents every multiple of 2**-24 below 1 exactly
+HIGH_BITS = 2**12  # the low bits of a draw choose operations, independently of the high ones
+OPERATIONS: dict[str, tuple[int, ...]] = {  # range of the transformation, and the draws that it uses
+    "rotation_range": (0,),
+    "width_shift_range": (1,),
+    "height_shift_range": (2,),
+    "shear_range": (3,),
+    "zoom_range": (4, 5),
+    "brightness_range": (8,),
+    "contrast_range": (9,),
+    "channel_shift_range": (10,),
+    "hue_range": (11,),
+    "saturation_range": (12,),
+}
+FACTORS = {"brightness_range", "contrast_range", "saturation_range"}  # 1 changes nothing
 
 
 def draw_parameters(image_ids: tf.Tensor, view: tf.Tensor, seed: int, numbers: range = range(DRAWS)) -> tf.Tensor:
@@ -49,6 +64,7 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> 
     """
     if augmentation == Augmentation():
         return images
+    draws = choose_operations(draws, augmentation)
     size = images.shape[1]
     moved = ops.image.affine_transform(
         ops.cast(images, "float32"),
@@ -68,6 +84,33 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentation: Augmentation) -> 
     if augmentation.changes_color:
         moved = _change_color(moved, draws, augmentation)
     return ops.cast(ops.round(moved), "uint8")
+
+
+def choose_operations(draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+    """Returns draws with which each image gets `operations` of the transformations, at `strength` of their ranges.
+
+    The draws of the others are those that change nothing.
+
+    Args:
+        draws: float32 [n, DRAWS] in [0, 1).
+        augmentation: Ranges of the transformations.
+
+    Returns:
+        float32 [n, DRAWS]. With the default `operations` and `strength` the draws themselves.
+    """
+    active = [name for name in OPERATIONS if getattr(augmentation, name) != getattr(Augmentation(), name)]
+    if not active or (not augmentation.operations and augmentation.strength == 1):
+        return draws
+    columns = np.array([[place in OPERATIONS[name] for place in range(DRAWS)] for name in active], dtype="float32")
+    neutral = np.full(DRAWS, 0.5, dtype="float32")
+    for name in FACTORS.intersection(active):
+        low, high = augmentation.factors(name)
+        neutral[OPERATIONS[name][0]] = (1 - low) / (high - low) if high > low else 0.5
+    order = ops.mod(ops.take(draws, [OPERATIONS[name][0] for name in active], axis=1) * HIGH_BITS, 1.0)
+    ranks = ops.argsort(ops.argsort(order, axis=1), axis=1)
+    chosen = ops.cast(ranks < (augmentation.operations or len(active)), "float32")
+    share = augmentation.strength * ops.matmul(chosen, columns) + (1 - columns.sum(axis=0))
+    return share * draws + (1 - share) * neutral
 
 
 def _shift_channels(images: tf.Tensor, draws: tf.Tensor, most: float) -> tf.Tensor:

@@ -49,7 +49,7 @@ class Finalist(TypedDict):
 class Optimism(TypedDict):
     """How far the best trial's metric is too good, because the trial was chosen by it.
 
-    `apparent` is the metric of the best trial, `corrected` the same minus `optimism`.
+    `apparent` is the metric of the best trial, `corrected` the same made worse by `optimism`.
     """
 
     apparent: float

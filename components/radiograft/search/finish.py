@@ -30,11 +30,10 @@ from radiograft.registry.production import utc_now
 from radiograft.registry.search_types import Finalist, Optimism, SearchResults, SearchTrial, SplitComparison
 from radiograft.reporting.search_report import render_search_report, summarize
 from radiograft.search import progress, task
-from radiograft.search.runner import TrialInputs, TrialRunner
+from radiograft.search.runner import TrialInputs, TrialRunner, task_of
 from radiograft.training.history import History
 from radiograft.training.search.study import ERROR, RESULT, SECONDS, SearchStudy
 from radiograft.training.tasks.base import AUROC, Monitor
-from radiograft.training.tasks.registry import get_task
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +158,9 @@ def _estimate_optimism(
     settings: Mapping[str, Scalar], inputs: TrialInputs, trials: list[FrozenTrial], monitor: Monitor
 ) -> Optimism | None:
     data = Shards.read(inputs.shards)
-    training_task, sign = get_task(data.task, data.labels), 1 if monitor.mode == "max" else -1
+    training_task, sign = task_of(data), 1 if monitor.mode == "max" else -1
     scores = [task.read_scores(inputs, trial.number) for trial in trials if finished_state(trial) == "complete"]
-    return estimate_optimism(
+    estimate = estimate_optimism(
         data.split_targets("validation"),
         scores,
         list(data.split("validation")["patient_id"]),
@@ -169,6 +168,10 @@ def _estimate_optimism(
         Search.of(settings).search_folds,
         int(settings["train_seed"]),
     )
+    if estimate is None:
+        return None
+    apparent, corrected = sign * estimate["apparent"], sign * estimate["corrected"]
+    return {**estimate, "apparent": apparent, "corrected": corrected}
 
 
 def _compare(

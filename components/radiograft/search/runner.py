@@ -18,8 +18,14 @@ from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.config.base import Scalar
 from radiograft.config.network import AUTO_LAYER
 from radiograft.config.search import FEATURE_EXTRACTION, IMAGE_SETTINGS
+<<<<<<< HEAD
 from radiograft.config.training import Training
+=======
+from radiograft.config.training import Training
+from radiograft.config.network import AUTO_LAYER, FRONTAL_LATERAL
+>>>>>>> h-trials
 from radiograft.data.shards.dataset import Shards
+from radiograft.data.studies import check_laterals
 from radiograft.models import variables
 from radiograft.models.cut_offs import parse_cut_offs
 from radiograft.models.feature_layers import named_layers
@@ -27,13 +33,14 @@ from radiograft.registry.training_types import Trial
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training.checkpoints import Checkpoints, checkpoint_key
 from radiograft.training.cut_off_curve import choose_feature_layers, compute_curve
-from radiograft.training.datasets import fit_batch_size, fit_covariates, with_patient_data
-from radiograft.training.feature_classifier import extract_all_features, fit_classifier, is_fine_tunable
+from radiograft.training.datasets import fit_batch_size, fit_covariates, with_patient_data, with_views
+from radiograft.training.feature_classifier import extract_all_features, fit_classifier, is_fine_tunable, target_scales
 from radiograft.training.feature_extraction import FITTED_SPLITS, FeatureSet
 from radiograft.training.history import History
 from radiograft.training.search.activation_store import ActivationStore
 from radiograft.training.search.cut_off import SearchContext, fine_tune_each
 from radiograft.training.search.results import make_trial
+from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.registry import get_task
 from radiograft.training.train_config import TrainObserver, train_config
 
@@ -126,7 +133,7 @@ class TrialRunner:
                 network, head, history = self._train_classifier(settings, logs, checkpoints, observer)
                 weights = sum(math.prod(weight.shape) for part in head for weight in network.get_layer(part).weights)
                 if use:
-                    use(network, self.data(settings))
+                    use(network, _with_views(self.data(settings), settings))
                 return make_trial({}, weights, history)
             return self._fine_tune(settings, logs, checkpoints, observer, use)
 
@@ -134,10 +141,14 @@ class TrialRunner:
         self, values: Settings, logs: Path, checkpoints: Checkpoints, observer: TrainObserver, use: UseNetwork | None
     ) -> Trial:
         network, head, _ = self._start(values, logs, checkpoints)
-        data, backbone = self.data(values), get_backbone(str(values["model_backbone"]))
+        data, backbone = _with_views(self.data(values), values), get_backbone(str(values["model_backbone"]))
         settings = self._fit_batch(FineTune.of(values))
         keras.utils.set_random_seed(settings.train_seed)
+<<<<<<< HEAD
         config = train_config(settings, get_task(data.task, data.labels), head, logs, observer)
+=======
+        config = fine_tune_config(settings, task_of(data), head, logs, observer)
+>>>>>>> h-trials
         cut_offs = parse_cut_offs(settings.model_cut_off, network, backbone, head)
         context = SearchContext(settings, data, config, self.strategy, checkpoints, self._store)
         initial = variables.read_variables(network.variables)
@@ -179,7 +190,7 @@ class TrialRunner:
         if settings.model_feature_layer != AUTO_LAYER:
             return named_layers(settings.model_feature_layer, backbone.taps)
         truth = {split: data.truth(split) for split in FITTED_SPLITS}
-        points, _ = compute_curve(extraction, truth, get_task(data.task, data.labels))
+        points, _ = compute_curve(extraction, truth, task_of(data))
         return choose_feature_layers(
             AUTO_LAYER,
             points,
@@ -195,6 +206,8 @@ class TrialRunner:
             settings = self._fit_batch(ExtractFeatures.of({**values, **base}))
             keras.utils.set_random_seed(settings.train_seed)
             folder, data = self.inputs.scratch / "features" / key, self._shards[self._image_key(values)]
+            if settings.model_views == FRONTAL_LATERAL:
+                check_laterals(data.rows)
             checkpoints = self.inputs.checkpoints.of("features")
             self._features[key] = extract_all_features(
                 settings, data, self.strategy, folder, self.inputs.scratch / "maps", checkpoints
@@ -212,6 +225,15 @@ class TrialRunner:
     @staticmethod
     def _image_key(settings: Settings) -> tuple[Scalar, ...]:
         return tuple(settings[name] for name in IMAGE_SETTINGS)
+
+
+def task_of(data: Shards) -> TrainingTask:
+    """Returns what networks learn from the data."""
+    return get_task(data.task, data.labels, target_scales(data))
+
+
+def _with_views(data: Shards, settings: Settings) -> Shards:
+    return with_views(data, settings["model_views"] == FRONTAL_LATERAL)
 
 
 def shards_folder(settings: Settings, chosen: Settings, inputs: TrialInputs) -> Path:

@@ -21,13 +21,12 @@ from radiograft.config.search import FEATURE_EXTRACTION, resolve_strategy
 from radiograft.config.search_parameters import to_assignments
 from radiograft.data.shards.dataset import Shards
 from radiograft.search.progress import describe_progress, trial_name, write_hparams
-from radiograft.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner
+from radiograft.search.runner import CACHE_SETTINGS, TrialInputs, TrialRunner, task_of
 from radiograft.training import devices
 from radiograft.training.history import History
 from radiograft.training.search.results import make_trial
 from radiograft.training.search.study import SearchRules, SearchStudy, TrialPrunedError
 from radiograft.training.tasks.base import Monitor
-from radiograft.training.tasks.registry import get_task
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def search_rules(settings: Settings, monitor: Monitor) -> SearchRules:
 def open_study(settings: Settings, inputs: TrialInputs, worker: int = 0) -> SearchStudy:
     """Opens the study of a search for a worker."""
     data = Shards.read(inputs.shards)
-    rules = search_rules(settings, get_task(data.task, data.labels).monitor)
+    rules = search_rules(settings, task_of(data).monitor)
     return SearchStudy(storage.join(inputs.checkpoints.uri, STUDY), rules, worker)
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from radiograft.config.resolution import HYPERPARAMETER_SEARCH
+from radiograft.config.search_space import PRESETS
 from radiograft.registry.search_types import SearchResults
 from radiograft_pipelines.cli.console import cli_errors, console, format_interval, format_metric, out_option
 from radiograft_pipelines.settings import values_for
@@ -18,7 +19,7 @@ from radiograft_pipelines.settings import values_for
 @click.command()
 @click.option("--settings", "settings", help="YAML file, or a preset: demo, chestxray14, ...")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Overrides a setting; repeatable.")
-@click.option("--space", help="Preset of search_space: quick, standard, augmentation, architecture, cut_offs.")
+@click.option("--space", help=f"Preset of search_space: {', '.join(PRESETS)}.")
 @click.option("--resume", "run_id", metavar="RUN", help="Continues an interrupted search.")
 @out_option
 def search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import apply_affine_transform
 
 from radiograft.config.augmentation import Augmentation
-from radiograft.imaging.augment import DRAWS, augment, draw_parameters
+from radiograft.imaging.augment import DRAWS, augment, choose_operations, draw_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # raised by Keras's use of SciPy
 
@@ -74,6 +75,42 @@ def ramp(columns: list[int]) -> np.ndarray:
 def test_augment_without_augmentation_returns_images_unchanged() -> None:
     values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
     np.testing.assert_array_equal(augmented(Augmentation(), values), waves())
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+def test_augment_strength_is_a_fraction_of_every_range(strength: float) -> None:
+    values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
+    ranges = ("rotation_range", "width_shift_range", "height_shift_range", "shear_range", "zoom_range")
+    scaled = dataclasses.replace(EVERYTHING, **{name: strength * getattr(EVERYTHING, name) for name in ranges})
+    weaker = dataclasses.replace(EVERYTHING, strength=strength)
+    np.testing.assert_allclose(augmented(weaker, values), augmented(scaled, values), atol=1)
+
+
+def test_augment_strength_scales_factors_about_one() -> None:
+    values, image = draws(BRIGHTNESS=1.0), ramp([0, 100, 200])
+    bright = Augmentation(brightness_range="0.9:1.3", strength=0.5)
+    np.testing.assert_array_equal(augmented(bright, values, image)[0, :, 0], [0, 115, 230])
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_choose_operations_keeps_as_many_of_each_image_and_all_flips(number: int) -> None:
+    ids = tf.constant([f"image-{n}" for n in range(2000)])
+    values = draw_parameters(ids, tf.constant(0, tf.int64), 3)
+    varied = dataclasses.replace(EVERYTHING, contrast_range="0.5:2", operations=number)
+    chosen, given = choose_operations(values, varied).numpy(), values.numpy()
+    np.testing.assert_array_equal(chosen[:, [FLIP_X, FLIP_Y]], given[:, [FLIP_X, FLIP_Y]])
+    single = [ANGLE, ACROSS, DOWN, SHEAR, ZOOM_X, CONTRAST]
+    neutral = np.array([0.5, 0.5, 0.5, 0.5, 0.5, 1 / 3])
+    kept = ~np.isclose(chosen[:, single], neutral)
+    np.testing.assert_array_equal(kept.sum(axis=1) <= number, True)
+    np.testing.assert_allclose(kept.mean(axis=0), number / 6, atol=0.04)  # each equally often
+    np.testing.assert_array_equal(chosen[:, single][kept], given[:, single][kept])
+    np.testing.assert_array_equal(np.isclose(chosen[:, ZOOM_Y], 0.5), ~kept[:, single.index(ZOOM_X)])
+
+
+def test_choose_operations_without_ranges_changes_nothing() -> None:
+    values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
+    np.testing.assert_array_equal(augmented(Augmentation(operations=2, strength=0.5), values), waves())
 
 
 def test_augment_middle_of_ranges_returns_images_unchanged() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
+import optuna_dashboard
 import pytest
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
@@ -77,8 +82,7 @@ def test_study_three_killed_workers_lose_no_trial_and_run_none_twice(place: str)
     """Processes are killed at random times and started again."""
     randomness = random.Random(0)
     workers = {worker: start_worker(place, worker, 30) for worker in range(3)}
-    for _ in range(4):
-        victim = randomness.choice(sorted(workers))
+    for victim in randomness.sample([0, 1, 2, randomness.randrange(3)], 4):  # each of them, one twice
         kill_after_progress(workers[victim], place, randomness.randint(1, 5))
         workers[victim] = start_worker(place, victim, 30)
     assert [process.wait() for process in workers.values()] == [0, 0, 0]
@@ -228,12 +232,31 @@ def test_journal_reports_are_written_after_an_interval(tmp_path: Path) -> None:
     assert list(ObjectJournal(str(tmp_path)).read_logs(0)) == [report, report]
 
 
-def test_export_is_a_file_that_optuna_opens(tmp_path: Path) -> None:
-    """optuna-dashboard opens such a file."""
+def test_export_is_a_file_that_optuna_dashboard_shows(tmp_path: Path) -> None:
     study = open_study(str(tmp_path / "study"), 0, trials=5)
     work(study)
     study.journal.export(tmp_path / "journal.log")
-    backend = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    dashboard = optuna_dashboard.wsgi(JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))))
+    (listed,) = get_json(dashboard, "/api/studies")["study_summaries"]
+    assert listed["study_name"] == "search"
+    shown = get_json(dashboard, f"/api/studies/{listed['study_id']}")["trials"]
+    assert [trial["values"] for trial in shown] == [[trial.value] for trial in study.trials()]
+    assert {each["name"] for each in shown[0]["params"]} == {"model_dropout", "model_l2", "train_optimizer"}
+
+
+def get_json(application: Any, path: str) -> dict[str, Any]:
+    """Returns what a WSGI application answers to a GET request."""
+    environ: dict[str, Any] = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    answer = application(environ, lambda *_: None)
+    return dict(json.loads(b"".join(answer)))
+
+
+def test_export_is_a_file_that_optuna_opens(tmp_path: Path) -> None:
+    study = open_study(str(tmp_path / "study"), 0, trials=5)
+    work(study)
+    study.journal.export(tmp_path / "journal.log")
+    backend = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
     (opened,) = optuna.get_all_study_summaries(backend)
     assert opened.study_name == "search"
     loaded = optuna.load_study(study_name="search", storage=backend)
