@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from radiograft.reporting.html import environment
+from radiograft.reporting.html import environment, format_quantity
+from radiograft.reporting.model_card import plain_text
 
 NAMES = {"ours": "Super-resolution", "projected": "Bicubic with projection", "bicubic": "Bicubic"}
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "energy_ratio": "High-frequency energy ratio"}
@@ -29,7 +30,7 @@ class SheetRow(NamedTuple):
     real: np.ndarray
 
 
-def render_report(results: Mapping[str, object], rows: Sequence[SheetRow], title: str, created: str) -> str:
+def render_report(results: Mapping[str, Any], rows: Sequence[SheetRow], title: str, created: str) -> str:
     """Renders the report as a self-contained HTML page.
 
     Args:
@@ -80,3 +81,43 @@ def _cut(image: np.ndarray) -> np.ndarray:
     """Returns the center of an image, at most MAX_SIDE pixels wide and high."""
     top, left = (max(0, (side - MAX_SIDE) // 2) for side in image.shape[:2])
     return image[top : top + MAX_SIDE, left : left + MAX_SIDE]
+
+
+def render_card(model: str, results: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
+    """Renders the model card of a generator as Markdown.
+
+    Args:
+        model: its name.
+        results: as `render_report`.
+        lineage: of the version.
+    """
+    settings = ", ".join(f"{name}={value}" for name, value in sorted(lineage["settings"].items()))
+    rows = [
+        f"| {NAMES[method]} | "
+        + " | ".join(format_quantity(results["metrics"][metric][method]["mean"]["value"]) for metric in METRICS)
+        + " |"
+        for method in NAMES
+    ]
+    return "\n".join(
+        [
+            f"# {plain_text(model)}",
+            "",
+            "A generator that enlarges images. Experimental, research only, not for diagnosis: the detail that it adds "
+            "is an estimate. Shrunk as preprocess does, an enlarged image is its input up to rounding.",
+            "",
+            f"Data: {plain_text(lineage['source'])}, fingerprint {lineage['fingerprint']}.",
+            "",
+            f"## Results on {results['n_images']} test images of {results['n_patients']} patients",
+            "",
+            f"| method | {' | '.join(METRICS.values())} |",
+            "|" + "---|" * (len(METRICS) + 1),
+            *rows,
+            "",
+            f"{len(results['flagged'])} images are flagged for more energy at high frequencies than real images have.",
+            "",
+            "## Settings",
+            "",
+            plain_text(settings),
+            "",
+        ]
+    )

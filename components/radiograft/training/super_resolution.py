@@ -195,8 +195,8 @@ def stream_crops(data: Shards, settings: SuperResolution, batch_size: int, start
     size, count = settings.crop_size, len(data.split("train"))
     if size > data.image_size:
         raise ValueError(
-            f"train_generator_crop must be at most image_size / model_scale ({data.image_size // settings.model_scale}),"
-            f" got {settings.train_generator_crop}"
+            "train_generator_crop must be at most image_size / model_scale "
+            f"({data.image_size // settings.model_scale}), got {settings.train_generator_crop}"
         )
     if batch_size > count:
         raise ValueError(f"train_batch_size must be at most the number of training images ({count}), got {batch_size}")

@@ -20,7 +20,9 @@ REFINEMENTS = {
     "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients", "evaluate_ordered_classes",
     "gate_min_r2", "image_crop_size", "model_feature_reduction", "model_normalization", "model_patient_dropout",
     "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5", "train_box_weight",
-    "train_cached_augmentations", "train_crop_control",
+    "model_generator_blocks", "model_generator_filters", "train_adversarial_steps", "train_adversarial_weight",
+    "train_cached_augmentations", "train_crop_control", "train_feature_weight", "train_generator_crop",
+    "train_generator_ema", "train_generator_learning_rate", "train_pixel_steps",
 }  # fmt: skip
 
 

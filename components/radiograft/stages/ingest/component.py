@@ -19,6 +19,7 @@ def ingest(
     fine_tune_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     evaluate_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     publish_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    super_resolution_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     run_id: str,
     pipeline: str,
     settings: str,

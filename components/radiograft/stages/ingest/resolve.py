@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, all_settings
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, SuperResolution, all_settings
 from radiograft.config.base import Scalar, Settings
 from radiograft.config.resolution import resolve_form
 
@@ -15,6 +15,7 @@ STAGE_SETTINGS: dict[str, type[Settings]] = {
     "fine_tune_settings": FineTune,
     "evaluate_settings": Evaluate,
     "publish_settings": Publish,
+    "super_resolution_settings": SuperResolution,
 }
 
 
