@@ -31,8 +31,8 @@ from radiograft.config.training import (
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
-    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "SuperResolution", "Training",
-    "all_settings", "split_cut_offs", "validate_settings",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "SuperResolution",
+    "Training", "all_settings", "split_cut_offs", "validate_settings",
 ]  # fmt: skip
 
 STAGES: tuple[type[Settings], ...] = (

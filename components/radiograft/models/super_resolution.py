@@ -30,8 +30,8 @@ ENLARGED = "enlarged"  # output of the SavedModel
 WHITE = 255.0
 DOUBLING = 2  # of each sub-pixel convolution
 LEAK = 0.2  # slope of LeakyReLU below 0 in the discriminator
-# Projections onto the range of gray values and back. Radiographs need hardly any. For noise of full contrast with random
-# detail, 4 of them leave errors of up to 9 gray levels, 8 up to 2, and 16 none.
+# Projections onto the range of gray values and back. Radiographs need hardly any. For noise of full contrast with
+# random detail, 4 of them leave errors of up to 9 gray levels, 8 up to 2, and 16 none.
 RANGE_STEPS = 16
 
 

@@ -15,6 +15,10 @@ from radiograft.reporting.model_card import plain_text
 NAMES = {"ours": "Super-resolution", "projected": "Bicubic with projection", "bicubic": "Bicubic"}
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "energy_ratio": "High-frequency energy ratio"}
 COLUMNS = ("Input", "Bicubic", "Super-resolution", "Real", "Difference")
+WARNING = (
+    "A generator that enlarges images. Experimental, research only, not for diagnosis: the detail that it adds is an "
+    "estimate. Shrunk as preprocess does, an enlarged image is its input up to rounding."
+)
 GAP = 4
 DIFFERENCE_GAIN = 8  # gray levels of the map for each gray level of difference
 MAX_SIDE = 256  # pixels; larger images are cut to the center, because shrinking would hide what is to be seen
@@ -102,8 +106,7 @@ def render_card(model: str, results: Mapping[str, Any], lineage: Mapping[str, An
         [
             f"# {plain_text(model)}",
             "",
-            "A generator that enlarges images. Experimental, research only, not for diagnosis: the detail that it adds "
-            "is an estimate. Shrunk as preprocess does, an enlarged image is its input up to rounding.",
+            WARNING,
             "",
             f"Data: {plain_text(lineage['source'])}, fingerprint {lineage['fingerprint']}.",
             "",

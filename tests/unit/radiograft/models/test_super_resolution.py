@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from radiograft.imaging.decode import decode, encode_png
 from radiograft.imaging.geometry import ImageInput
-from radiograft.imaging.scaling import bicubic_matrix, detail_free_matrix, shrink_matrix
+from radiograft.imaging.scaling import bicubic_matrix, shrink_matrix
 from radiograft.models.super_resolution import (
     FeatureDistance,
     build_discriminator,

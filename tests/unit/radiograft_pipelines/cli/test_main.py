@@ -136,14 +136,14 @@ def test_run_help_lists_options() -> None:
     text = _radiograft("run", "--help").stdout
     assert re.search(r"--settings TEXT +YAML file, or a preset: demo,", text)
     assert "--set NAME=VALUE" in text
-    assert "--pipeline [transfer_learning|retraining|cutoff_search|backbone_comparison]" in text
+    assert "--pipeline [transfer_learning|retraining|cutoff_search|backbone_comparison|super_resolution]" in text
     assert "[default: runs]" in text
 
 
 def test_run_unknown_pipeline_lists_choices(working_folder: Path) -> None:
     result = _radiograft("run", "--settings", "demo", "--pipeline", "search")
     assert result.exit_code == 2
-    names = "'transfer_learning', 'retraining', 'cutoff_search', 'backbone_comparison'"
+    names = "'transfer_learning', 'retraining', 'cutoff_search', 'backbone_comparison', 'super_resolution'"
     assert f"'search' is not one of {names}." in result.stderr
 
 
