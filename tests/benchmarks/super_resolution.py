@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,7 +37,7 @@ from radiograft.training.super_resolution import GeneratorTraining, train_genera
 
 FOLDS = 5
 BATCH_SIZE = 16
-LOSSES = {  # the loss terms that are switched off are 0
+LOSSES: dict[str, dict[str, Any]] = {  # the loss terms that are switched off are 0
     "pixel": {"train_adversarial_weight": 0.0, "train_feature_weight": 0.0},
     "pixel and feature": {"train_adversarial_weight": 0.0},
     "pixel and adversarial": {"train_feature_weight": 0.0},

@@ -80,7 +80,7 @@ def test_publish_under_the_name_of_a_classifier_raises(published: Path, tmp_path
     (tmp_path / "saved_model.pb").write_bytes(b"x")
     root = str(tmp_path / "registry")
     versions.write_version(root, "chest", 1, {"saved_model.pb": tmp_path / "saved_model.pb"}, {"model": "chest"})
-    with pytest.raises(ValueError, match="publish_model_name .* got 'chest', whose version 1 is a classifier"):
+    with pytest.raises(ValueError, match=r"publish_model_name .* got 'chest', whose version 1 is a classifier"):
         task.publish(
             dataclasses.replace(_publish(published), publish_registry=root, publish_model_name="chest"),
             published / "model", published / "evaluation", published / "report.html", "a", tmp_path / "v",

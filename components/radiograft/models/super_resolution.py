@@ -249,13 +249,13 @@ def export_generator(generator: keras.Model, spec: GeneratorSpec, folder: Path) 
     side = spec.image_size // spec.scale
     shape = [None, side, side, spec.channels]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name=DEFAULT_NAMES.image)])  # type: ignore[misc]
     def serve(picture: tf.Tensor) -> dict[str, tf.Tensor]:
         return {ENLARGED: to_pixels(generator(tf.cast(picture, tf.float32), training=False))}
 
     module = tf.Module()
     module.weights = [variable.value for variable in generator.variables]
-    tf.saved_model.save(module, str(folder), signatures={SERVING_SIGNATURE: serve})
+    served = tf.function(serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name=DEFAULT_NAMES.image)])
+    tf.saved_model.save(module, str(folder), signatures={SERVING_SIGNATURE: served})
 
 
 class FeatureDistance:

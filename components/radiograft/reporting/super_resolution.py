@@ -78,7 +78,8 @@ def error_map(image: np.ndarray, real: np.ndarray) -> np.ndarray:
         [[128, 144]]
     """
     difference = image.astype("int64") - real.astype("int64")
-    return np.clip(128 + DIFFERENCE_GAIN * difference, 0, 255).astype("uint8")
+    shown: np.ndarray = np.clip(128 + DIFFERENCE_GAIN * difference, 0, 255).astype("uint8")
+    return shown
 
 
 def _cut(image: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from radiograft.config.augmentation import AUGMENTATIONS, Augmentation
+from radiograft.config.augmentation import Augmentation
 from radiograft.config.super_resolution import SuperResolution
 from radiograft.data.shards.dataset import Shards
 from radiograft.models import variables
@@ -175,7 +175,7 @@ def _check_losses(step: int, losses: Mapping[str, float], rate: float) -> None:
     if not all(map(math.isfinite, losses.values())) or losses["pixel"] > MAX_PIXEL_LOSS:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
         raise FloatingPointError(
-            f"the losses of super-resolution must stay finite, and the pixel loss at most {MAX_PIXEL_LOSS}, got {shown} "
+            f"the losses of super-resolution must be finite, and the pixel loss at most {MAX_PIXEL_LOSS}, got {shown} "
             f"at step {step + 1} with learning rate {rate:.3g}: choose a lower train_generator_learning_rate or "
             "train_adversarial_weight, or train_precision=float32"
         )
@@ -202,7 +202,7 @@ def stream_crops(data: Shards, settings: SuperResolution, batch_size: int, start
         raise ValueError(f"train_batch_size must be at most the number of training images ({count}), got {batch_size}")
     epoch_steps = count // batch_size
     epochs = range(start // epoch_steps, -(-settings.steps // epoch_steps))
-    plain = dataclasses.replace(data, augmentation=Augmentation(**AUGMENTATIONS["none"]))
+    plain = dataclasses.replace(data, augmentation=Augmentation())
     batches = plain.training(batch_size, epochs, settings.train_seed).map(lambda images, _: images)
     numbers = tf.data.Dataset.range(epochs.start * epoch_steps, epochs.stop * epoch_steps)
     chosen = tf.data.Dataset.zip(numbers, batches).skip(start - epochs.start * epoch_steps)

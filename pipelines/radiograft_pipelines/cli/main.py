@@ -58,7 +58,7 @@ for command in cluster_commands.COMMANDS:
     show_default=True,
     type=click.Choice(PIPELINES),
     help=f"{RETRAINING} trains only if data or settings changed; {CUTOFF_SEARCH} tries several cut-offs in parallel; "
-    f"{BACKBONE_COMPARISON} trains several backbones; {SUPER_RESOLUTION}, experimental, trains a network that enlarges.",
+    f"{BACKBONE_COMPARISON} trains several backbones; {SUPER_RESOLUTION} (experimental) trains an enlarging network.",
 )
 @out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:

@@ -67,5 +67,5 @@ def publish_super_resolution(
     from radiograft.stages.super_resolution import task
 
     with stage("publish_super_resolution", version.path, reads=[model.path, evaluation.path]):
-        inputs = (Path(artifact.path) for artifact in (model, evaluation, report))
-        task.publish(Publish.from_json(settings), *inputs, run_id, Path(version.path))
+        folders = Path(model.path), Path(evaluation.path), Path(report.path)
+        task.publish(Publish.from_json(settings), *folders, run_id, Path(version.path))

@@ -20,6 +20,9 @@ NAMES = {
     "choose-model": "Choose model",
     "list-backbones": "List backbones",
     "choose-backbone": "Choose backbone",
+    "train-super-resolution": "Train super resolution",
+    "evaluate-super-resolution": "Evaluate super resolution",
+    "publish-super-resolution": "Publish super resolution",
 }
 SHOWN = ("system.ClassificationMetrics", "system.HTML", "system.Markdown", "system.Metrics")
 
