@@ -59,7 +59,7 @@ def test_published_saved_model_enlarges_and_its_output_shrinks_to_its_input(publ
     serve = tf.saved_model.load(str(published / "registry/g/1")).signatures["serving_default"]
     (real,) = Shards.read(published / "shards").chosen("test", [0]).as_numpy_iterator()
     small = shrink_to_pixels(real[None], 2)
-    enlarged = serve(picture=tf.constant(small))["enlarged"].numpy()
+    enlarged = serve(small=tf.constant(small))["enlarged"].numpy()
     assert (enlarged.shape, enlarged.dtype) == ((1, 64, 64, 1), np.uint8)
     assert np.abs(shrink_to_pixels(enlarged, 2).astype(int) - small).max() <= 1
 

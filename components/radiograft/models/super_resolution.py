@@ -242,19 +242,19 @@ class GeneratorSpec:
 
 
 def export_generator(generator: keras.Model, spec: GeneratorSpec, folder: Path) -> None:
-    """Writes a SavedModel: `picture`, uint8 [n, size, size, channels], to `enlarged`, uint8 of `scale` times the size.
+    """Writes a SavedModel: `small`, uint8 [n, size, size, channels], to `enlarged`, uint8 of `scale` times the size.
 
     The size is `image_size / scale`. Shrunk by preprocess, the output is the input up to rounding.
     """
     side = spec.image_size // spec.scale
     shape = [None, side, side, spec.channels]
 
-    def serve(picture: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {ENLARGED: to_pixels(generator(tf.cast(picture, tf.float32), training=False))}
+    def serve(small: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {ENLARGED: to_pixels(generator(tf.cast(small, tf.float32), training=False))}
 
     module = tf.Module()
     module.weights = [variable.value for variable in generator.variables]
-    served = tf.function(serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name=DEFAULT_NAMES.image)])
+    served = tf.function(serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name="small")])
     tf.saved_model.save(module, str(folder), signatures={SERVING_SIGNATURE: served})
 
 
