@@ -19,6 +19,7 @@ from radiograft.config.patient_data import check_patient_data
 from radiograft.config.pooling import check_pooling
 from radiograft.config.regression import check_regression
 from radiograft.config.search import Search
+from radiograft.config.super_resolution import SuperResolution
 from radiograft.config.training import (
     AUTO_CUT_OFF,
     FRONTAL_LATERAL,
@@ -30,11 +31,20 @@ from radiograft.config.training import (
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
-    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "Training",
-    "all_settings", "split_cut_offs", "validate_settings",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "SuperResolution",
+    "Training", "all_settings", "split_cut_offs", "validate_settings",
 ]  # fmt: skip
 
-STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish, Search)
+STAGES: tuple[type[Settings], ...] = (
+    Ingest,
+    Preprocess,
+    ExtractFeatures,
+    FineTune,
+    Evaluate,
+    Publish,
+    Search,
+    SuperResolution,
+)
 
 
 def all_settings() -> dict[str, dataclasses.Field[object]]:

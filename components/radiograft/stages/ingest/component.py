@@ -20,6 +20,7 @@ def ingest(
     evaluate_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     publish_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     search_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    super_resolution_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     run_id: str,
     pipeline: str,
     settings: str,

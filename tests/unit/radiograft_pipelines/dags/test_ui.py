@@ -23,6 +23,9 @@ NAMES = {
     "list-search-workers": "List search workers",
     "run-trials": "Run trials",
     "choose-settings": "Choose settings",
+    "train-super-resolution": "Train super resolution",
+    "evaluate-super-resolution": "Evaluate super resolution",
+    "publish-super-resolution": "Publish super resolution",
 }
 OF_THE_SEARCH = {
     "run-trials": {"metrics": "system.Metrics"},
@@ -50,6 +53,7 @@ def test_tasks_have_display_names(package: str) -> None:
             "backbone_comparison",
             {"preprocess": "Preprocess", "train-backbones": "Train backbones", "for-loop-1": "for-loop-1"},
         ),
+        ("super_resolution", {"preprocess": "Preprocess", "for-loop-1": "for-loop-1"}),
         (
             "cutoff_search",
             {"preprocess": "Preprocess", "fine-tune-candidates": "Fine-tune", "for-loop-1": "for-loop-1"},
@@ -78,6 +82,10 @@ def test_groups_have_expected_display_names(package: str, boxes: dict[str, str])
         ("transfer_learning", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("cutoff_search", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("retraining", ["Ingest", "Train and publish"]),
+        (
+            "super_resolution",
+            ["Ingest", "Preprocess", "Train super resolution", "Evaluate super resolution", "Publish super resolution"],
+        ),
         ("backbone_comparison", ["Ingest", "Preprocess", "Train backbones", "Evaluate", "Publish"]),
         (
             "hyperparameter_search",
