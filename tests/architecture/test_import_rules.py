@@ -16,7 +16,7 @@ from tests.repository import ROOT
 LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 LAYERS = "Each layer of radiograft imports from lower layers only"
 STAGES = "Stages do not import each other"
-KFP = "Only the components of stages import kfp"
+KFP = "Only components import kfp"
 PACKAGES = "radiograft does not import radiograft_pipelines"
 
 

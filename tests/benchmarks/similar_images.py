@@ -49,7 +49,7 @@ def draw(kind: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns hashes, uint64 [n], and thumbnails, uint8 [n, SIDE, SIDE, 1], the last of which are changed copies.
 
     Args:
-        kind: `random` bits and pixels; `radiographs`, whose frequencies fall off and whose lowest are alike; or
+        kind: `random` bits and pixels; `radiographs`, whose frequencies fall off and whose lowest are similar; or
             `equal`, which are all the same image.
         count: number of images.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ class Run:
     @property
     def artifacts(self) -> Path:
         return Path(self.summary["artifacts"])
+
+    @property
+    def tasks(self) -> Counter[str]:
+        """How often each task finished."""
+        return Counter(line.split()[1] for line in self.output.splitlines() if line.startswith("✓"))
 
 
 @dataclass(frozen=True)

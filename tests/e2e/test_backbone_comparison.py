@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def comparison(out: Path, small: Path, finish: Callable[..., Run]) -> Run:
 
 
 def test_comparison_trains_each_backbone_and_publishes_the_best(comparison: Run, out: Path) -> None:
-    tasks = Counter(line.split()[1] for line in comparison.output.splitlines() if line.startswith("✓"))
+    tasks = comparison.tasks
     assert {name: tasks[name] for name in ("extract-features", "fine-tune", "evaluate", "publish")} == {
         "extract-features": 2,
         "fine-tune": 2,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from radiograft import backbones
 from radiograft.config import Evaluate, ExtractFeatures, FineTune, Ingest, Preprocess, Publish
@@ -21,6 +22,7 @@ from radiograft.stages.evaluate import task as evaluate
 from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.publish import task as publish
+from radiograft_pipelines.cli.main import main
 from tests.helpers.nih_source import put
 from tests.helpers.stages import run_extract_features, run_fine_tune
 
@@ -115,6 +117,32 @@ def test_published_version_gives_the_recorded_predictions_with_and_without_a_lat
         f"{number}.png": f"{(number + 1) % 6}.png" for number in range(6)
     }
     assert load_version(runs.version).verify_golden_predictions() < 1e-3
+
+
+def test_predict_with_a_lateral_image_is_the_recorded_prediction_of_the_study(runs: Runs) -> None:
+    samples = runs.version / "assets.extra" / "sample"
+    recorded = json.loads((samples / "probabilities.json").read_text())["samples"]["0.png"]
+    version = load_version(runs.version)
+    frontal, lateral = samples / "0.png", samples / recorded["lateral"]
+    both = version.predict([frontal], lateral=lateral)["probability"].tolist()
+    assert both == pytest.approx(recorded["probabilities"], abs=1e-4)
+    assert both != version.predict([frontal])["probability"].tolist()
+    with pytest.raises(ValueError, match=r"lateral must come with one file, .* got 2 files"):
+        version.predict([frontal, frontal], lateral=lateral)
+
+
+def test_models_predict_takes_the_lateral_image_of_one_file(runs: Runs, tmp_path: Path) -> None:
+    samples = runs.version / "assets.extra" / "sample"
+    place = ["--registry", str(runs.version.parents[1]), "--model", "chest-radiograph", "--heat-maps", str(tmp_path)]
+    command = ["models", "predict", "1", str(samples / "0.png"), "--lateral", str(samples / "1.png"), *place]
+    result = CliRunner().invoke(main, [*command, "--json", str(tmp_path / "out.json")])
+    assert result.exit_code == 0, result.output
+    (image,) = json.loads((tmp_path / "out.json").read_text())["images"]
+    expected = load_version(runs.version).predict([samples / "0.png"], lateral=samples / "1.png")["probability"]
+    assert [each["probability"] for each in image["predictions"]] == pytest.approx(expected.tolist())
+    several = CliRunner().invoke(main, [*command, str(samples / "2.png")])
+    assert several.exit_code == 2
+    assert "--lateral needs one FILE, the frontal image of its study, got 2" in several.output
 
 
 def test_report_shows_the_control_and_results_by_number_of_images(runs: Runs) -> None:

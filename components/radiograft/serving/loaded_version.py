@@ -103,7 +103,10 @@ class LoadedVersion:
         self._loaded = tf.saved_model.load(str(folder))  # a signature alone would not keep the variables
 
     def predict(
-        self, files: Iterable[str | Path], patient_data: Mapping[str, float | str] | None = None
+        self,
+        files: Iterable[str | Path],
+        patient_data: Mapping[str, float | str] | None = None,
+        lateral: str | Path | None = None,
     ) -> pd.DataFrame:
         """Predicts all labels of image files.
 
@@ -111,6 +114,7 @@ class LoadedVersion:
             files: paths of PNG, JPEG, DICOM, TIFF, BMP, GIF or WebP files.
             patient_data: values by name that hold for all files, such as `{"age": 63, "sex": "F"}`, if the model reads
                 patient data; those left out are missing.
+            lateral: lateral image of the same study, if the model reads one; `files` is then a single frontal image.
 
         Returns:
             If the targets are numbers, one row a file and target with the columns `file`, `label`, `value` and `note`.
@@ -121,17 +125,21 @@ class LoadedVersion:
 
         Raises:
             FileNotFoundError: a file does not exist.
-            ValueError: a file is not an image that can be decoded, or patient data are invalid.
+            ValueError: a file is not an image that can be decoded, patient data are invalid, or a lateral image is
+                given for several files or for a model that does not read it.
         """
-        rows: list[tuple[object, ...]] = []
+        files, rows = list(files), list[tuple[object, ...]]()
+        if lateral is not None and len(files) != 1:
+            raise ValueError(f"lateral must come with one file, the frontal image of its study, got {len(files)} files")
+        side = b"" if lateral is None else self.read_image(Path(lateral))
         values = {name: str(value) for name, value in (patient_data or {}).items()}
         for file in files:
             content = self.read_image(Path(file))
             note = "; ".join([*self.training_images.warnings, *self.compare_with_training(content)])
             if self.spec.is_numeric:
-                rows += [(str(file), *each, note) for each in self.predict_values(content, values)]
+                rows += [(str(file), *each, note) for each in self.predict_values(content, values, side)]
             else:
-                rows += [(str(file), *each, note) for each in self.predict_image(content, values)]
+                rows += [(str(file), *each, note) for each in self.predict_image(content, values, side)]
         if self.spec.is_numeric:
             return pd.DataFrame(rows, columns=["file", "label", "value", "note"])
         table = pd.DataFrame(rows, columns=["file", "label", "probability", "threshold", "positive", "note"])
@@ -187,7 +195,9 @@ class LoadedVersion:
         predicted: np.ndarray = self._loaded.signatures[signature](**inputs)[output][0].numpy()
         return predicted
 
-    def predict_image(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> list[Prediction]:
+    def predict_image(
+        self, content: bytes, patient_data: Mapping[str, str] | None = None, lateral: bytes = b""
+    ) -> list[Prediction]:
         """Returns the prediction of each label for an encoded PNG or JPEG file.
 
         Raises:
@@ -195,9 +205,11 @@ class LoadedVersion:
         """
         if self.spec.is_numeric:
             raise ValueError("the version must predict labels, got numbers: use predict_values")
-        return decide(self.spec, self.probabilities(content, patient_data))
+        return decide(self.spec, self.probabilities(content, patient_data, lateral))
 
-    def predict_values(self, content: bytes, patient_data: Mapping[str, str] | None = None) -> list[TargetValue]:
+    def predict_values(
+        self, content: bytes, patient_data: Mapping[str, str] | None = None, lateral: bytes = b""
+    ) -> list[TargetValue]:
         """Returns the predicted number of each target for an encoded PNG or JPEG file.
 
         Raises:
@@ -205,7 +217,7 @@ class LoadedVersion:
         """
         if not self.spec.is_numeric:
             raise ValueError("the version must predict numbers, got labels: use predict_image")
-        values = map(float, self.probabilities(content, patient_data))
+        values = map(float, self.probabilities(content, patient_data, lateral))
         return [TargetValue(*pair) for pair in zip(self.spec.labels, values, strict=True)]
 
     def compare_with_training(self, content: bytes) -> list[str]:

@@ -193,9 +193,20 @@ def diff(ref: RegistryRef, one: int, other: int) -> None:
     metavar="NAME=VALUE,...",
     help="Patient data of the images, such as age=63,sex=F; what is left out is missing.",
 )
+@click.option(
+    "--lateral",
+    type=click.Path(path_type=Path),
+    help="Lateral image of the study of one file, for a model that reads it.",
+)
 @registry_options
 def predict(
-    ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path, report: Path | None, patient_data: str
+    ref: RegistryRef,
+    number: int,
+    files: tuple[Path, ...],
+    folder: Path,
+    report: Path | None,
+    patient_data: str,
+    lateral: Path | None,
 ) -> None:
     """Predicts labels for PNG, JPEG or DICOM files: probabilities, calls, and heat maps of the positive labels.
 
@@ -205,7 +216,9 @@ def predict(
     differs from the development images in color, size or gray values. They do not change the exit code. Research only.
     Not for diagnosis.
     """
-    for path in files:
+    if lateral and len(files) != 1:
+        raise click.UsageError(f"--lateral needs one FILE, the frontal image of its study, got {len(files)}")
+    for path in (*files, *([lateral] if lateral else [])):
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
     given = parse_assignments("--patient-data", patient_data)
@@ -213,8 +226,9 @@ def predict(
         warnings = loaded.training_images.warnings
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
+        beside = {"patient_data": given, "lateral": loaded.read_image(lateral) if lateral else b""}
         images = [
-            _predict_file(loaded, path, f"{folder / str(position)}-", given) for position, path in enumerate(files, 1)
+            _predict_file(loaded, path, f"{folder / str(position)}-", beside) for position, path in enumerate(files, 1)
         ]
     if report:
         content = {"model": ref.model, "version": number, "warnings": warnings, "images": images}
@@ -222,13 +236,13 @@ def predict(
     click.echo(DISCLAIMER)
 
 
-def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, str]) -> dict[str, Any]:
+def _predict_file(loaded: Any, path: Path, prefix: str, beside: dict[str, Any]) -> dict[str, Any]:
     """Prints the predictions for a file, writes its heat maps, and returns both with the notes for the JSON file."""
     content = loaded.read_image(path)
     notes = loaded.compare_with_training(content)
     if loaded.spec.is_numeric:
-        return _predict_numbers(loaded, path, content, prefix, notes, patient_data)
-    predictions = loaded.predict_image(content, patient_data)
+        return _predict_numbers(loaded, path, content, prefix, notes, beside)
+    predictions = loaded.predict_image(content, **beside)
     heat_maps = {
         label: Path(f"{prefix}{path.stem}-{_file_name(label)}.png") for label in loaded.labels_to_explain(predictions)
     }
@@ -250,10 +264,10 @@ def _predict_file(loaded: Any, path: Path, prefix: str, patient_data: dict[str, 
 
 
 def _predict_numbers(
-    loaded: Any, path: Path, content: bytes, prefix: str, notes: list[str], patient_data: dict[str, str]
+    loaded: Any, path: Path, content: bytes, prefix: str, notes: list[str], beside: dict[str, Any]
 ) -> dict[str, Any]:
     """Prints the predicted number of each target, with a heat map of what raises it."""
-    values = loaded.predict_values(content, patient_data)
+    values = loaded.predict_values(content, **beside)
     heat_maps = {each.label: Path(f"{prefix}{path.stem}-{_file_name(each.label)}.png") for each in values}
     for label, heat_map in heat_maps.items():
         storage.write_bytes(str(heat_map), loaded.heat_map(content, label))

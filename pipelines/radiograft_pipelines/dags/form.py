@@ -16,8 +16,8 @@ FIELDS = ("settings", "overrides", *FORM_SETTINGS)
 
 # Settings that refine another one. The description of the pipelines has no room for them.
 REFINEMENTS = {
-    "data_box_training_fraction", "data_covariates_insist", "data_phantom_patients", "data_readers",
-    "data_table_file", "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients",
+    "data_box_training_fraction", "data_covariates_insist", "data_negatives", "data_phantom_patients",
+    "data_readers", "data_table_file", "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients",
     "evaluate_ordered_classes", "gate_min_r2", "image_crop_size", "image_reduced_jpeg", "model_feature_reduction",
     "model_generator_blocks", "model_generator_filters", "model_normalization", "model_patient_dropout",
     "model_pooling_attention", "model_pooling_sharpness", "model_weights_md5", "search_finalists", "search_folds",

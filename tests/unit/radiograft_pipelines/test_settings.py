@@ -339,7 +339,10 @@ NEEDED = {"data_source": "/images", "publish_registry": "/registry"}
     ("assignments", "message"),
     [
         (["search_space=standard", "model_cut_off=auto"], "model_cut_off must be one layer in a search, got 'auto'"),
-        (["data_unit=study", "model_views=frontal_lateral"], "model_views must not be frontal_lateral in a search"),
+        (
+            ["data_task=regression", "data_format=table"],
+            "data_task must not be regression in a search, because trials are compared by AUROC",
+        ),
         (["search_space=cut_offs", "search_strategy=feature_extraction"], "must not search model_cut_off"),
     ],
 )

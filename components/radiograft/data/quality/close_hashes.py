@@ -45,11 +45,12 @@ def close_hashes(hashes: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the index pairs [pairs, 2] of distinct hashes that differ in at most MAX_HASH_DISTANCE bits, each once.
 
     The time grows with the number of pairs that agree in a band but for one bit: one in 1,000 if all bits are random,
-    and one in 40 for radiographs, whose lowest frequencies are alike.
+    and one in 40 for radiographs, whose lowest frequencies are similar.
 
     Example:
-        >>> [pairs.tolist() for pairs in close_hashes(np.array([0, 2**7 - 1, 2**8 - 1], "uint64")) if len(pairs)]
-        [[[0, 1]], [[1, 2]]]
+        >>> found = np.concatenate(list(close_hashes(np.array([0, 2**7 - 1, 2**8 - 1], "uint64"))))
+        >>> sorted(found.tolist())
+        [[0, 1], [1, 2]]
     """
     masks = list[np.uint64]()
     for bits in _deal_bits(hashes):

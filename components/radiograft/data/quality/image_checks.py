@@ -110,9 +110,8 @@ def find_contradictory_copies(
     """
     truth = majority_class(rows[list(map(label_column, labels))]).to_numpy("float64")
     lowest, highest = (_extreme_labels(similar, truth, extreme) for extreme in (np.fmin, np.fmax))
-    contradictory: np.ndarray = np.any(
-        (truth > lowest) | (truth < highest), axis=1
-    )  # NaN, an unknown label, differs from none
+    # NaN, an unknown label, differs from none.
+    contradictory = np.asarray(((truth > lowest) | (truth < highest)).any(axis=1))
     for one, other in itertools.islice(_contradictions(similar, truth, contradictory), MAX_LOGGED):
         log.warning("  near-equal, with different labels: %s and %s", *rows["image_id"].iloc[[one, other]])
     return {CONTRADICTORY_NEAR_COPIES: pd.Series(contradictory, index=rows.index)}

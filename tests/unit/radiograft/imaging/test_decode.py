@@ -321,7 +321,7 @@ def test_decode_pad_keeps_aspect_ratio(height: int, width: int, size: int) -> No
 
 
 def smooth(height: int, width: int, mode: str = "L") -> Image.Image:
-    """Returns a picture without fine detail, of which every reduction looks alike."""
+    """Returns an image without fine detail, of which every reduction looks the same."""
     shape = (height, width) if mode == "L" else (height, width, len(mode))
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, *shape[2:]), dtype="uint8")
     return Image.fromarray(coarse, mode).resize((width, height), Image.Resampling.BICUBIC)
