@@ -193,6 +193,11 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
     combined = apply_overrides(values, assignments)
     if pipeline == SUPER_RESOLUTION:
         combined = {"publish_model_name": GENERATOR_NAME, **combined}
+        if combined.get("image_super_resolution"):
+            raise ValueError(
+                f"image_super_resolution must be empty for the pipeline {SUPER_RESOLUTION}, which learns from recorded "
+                f"detail, got {combined['image_super_resolution']!r}"
+            )
     backbones = Training.of({**combined, "model_cut_off": AUTO_CUT_OFF}).backbones_to_compare()
     if (pipeline == BACKBONE_COMPARISON) != bool(backbones):
         raise ValueError(

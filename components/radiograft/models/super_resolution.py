@@ -6,11 +6,9 @@ images for which this holds, so that the network can only add what shrinking rem
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,15 +16,13 @@ import tensorflow as tf
 from keras import ops
 
 from radiograft.backbones import get_backbone
+from radiograft.imaging.enlarging import ENLARGED, SMALL
 from radiograft.imaging.geometry import GRAY
 from radiograft.imaging.scaling import bicubic_matrix, detail_free_matrix, shrink_matrix
 from radiograft.models.backbone import COLORS, read_normalization
 from radiograft.models.spec import DEFAULT_NAMES, SERVING_SIGNATURE
-from radiograft.utils import json_io
+from radiograft.registry.generators import GeneratorSpec
 
-KIND = "super_resolution"  # of a version in a registry
-SPEC = "super_resolution.json"  # beside the network
-ENLARGED = "enlarged"  # output of the SavedModel
 WHITE = 255.0
 DOUBLING = 2  # of each sub-pixel convolution
 LEAK = 0.2  # slope of LeakyReLU below 0 in the discriminator
@@ -207,40 +203,6 @@ def build_discriminator(channels: int = GRAY, *, filters: int, seed: int = 0) ->
     return keras.Model(image, score[:, 0], name="discriminator")
 
 
-@dataclasses.dataclass(frozen=True)
-class GeneratorSpec:
-    """Specification of a generator.
-
-    Attributes:
-        scale: ratio of the sides of output and input.
-        image_size: side of the enlarged images in training, in pixels.
-        channels: 1 for gray, 3 for RGB.
-        guard: high-frequency energy above which an enlarged image is flagged, in squared gray levels; see
-            `radiograft.evaluation.super_resolution.fit_guard`.
-    """
-
-    scale: int
-    image_size: int
-    channels: int
-    guard: float
-
-    def write(self, folder: Path) -> None:
-        """Writes super_resolution.json to a folder."""
-        (folder / SPEC).write_text(json.dumps({"kind": KIND, **dataclasses.asdict(self)}, indent=2))
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Reads what `write` wrote.
-
-        Raises:
-            FileNotFoundError, ValueError: the file is missing or malformed.
-        """
-        fields = json_io.parse_json_object((folder / SPEC).read_bytes(), str(folder / SPEC))
-        if fields.pop("kind", None) != KIND or fields.keys() != {field.name for field in dataclasses.fields(cls)}:
-            raise ValueError(f"{folder / SPEC} must describe a generator of super-resolution, got {', '.join(fields)}")
-        return cls(**fields)
-
-
 def export_generator(generator: keras.Model, spec: GeneratorSpec, folder: Path) -> None:
     """Writes a SavedModel: `small`, uint8 [n, size, size, channels], to `enlarged`, uint8 of `scale` times the size.
 
@@ -254,7 +216,7 @@ def export_generator(generator: keras.Model, spec: GeneratorSpec, folder: Path) 
 
     module = tf.Module()
     module.weights = [variable.value for variable in generator.variables]
-    served = tf.function(serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name="small")])
+    served = tf.function(serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name=SMALL)])
     tf.saved_model.save(module, str(folder), signatures={SERVING_SIGNATURE: served})
 
 

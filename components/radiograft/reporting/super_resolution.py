@@ -71,7 +71,7 @@ def draw_sheet(row: SheetRow) -> bytes:
 
 
 def error_map(image: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Returns the signed difference of two uint8 images: 128 is no difference, brighter is too bright, uint8.
+    """Returns the signed difference of two uint8 images: 128 if they are equal, brighter is too bright, uint8.
 
     Example:
         >>> error_map(np.array([[10, 12]], "uint8"), np.array([[10, 10]], "uint8")).tolist()

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -37,6 +37,16 @@ FILTERS_OF_DISCRIMINATOR = 32
 MAX_PIXEL_LOSS = 0.25  # of white; bicubic interpolation of radiographs has below 0.02
 Losses = dict[str, float]
 Observer = Callable[[int, Losses], None]
+
+
+class Watcher(Protocol):
+    """Watches a training at each checkpoint."""
+
+    def validate(self, generator: keras.Model) -> Losses:
+        """Returns metrics of the averaged generator, which the row of the checkpoint keeps."""
+
+    def record(self, row: Losses, *, restored: bool) -> None:
+        """Takes the row of a checkpoint, at first those of an earlier attempt."""
 
 
 @dataclasses.dataclass
@@ -220,9 +230,15 @@ def stream_crops(data: Shards, settings: SuperResolution, batch_size: int, start
 
 
 def train_generator(
-    training: GeneratorTraining, data: Shards, checkpoints: Checkpoints, observer: Observer | None = None
+    training: GeneratorTraining,
+    data: Shards,
+    checkpoints: Checkpoints,
+    observer: Observer | None = None,
+    watcher: Watcher | None = None,
 ) -> tuple[keras.Model, list[Losses]]:
-    """Trains a generator and returns the one with averaged weights, and the mean losses between checkpoints.
+    """Trains a generator and returns the one with averaged weights, and a row for each checkpoint.
+
+    A row has the number of finished steps, the mean losses since the last one, and the metrics of the watcher.
 
     If `checkpoints` hold a state of the same training, training resumes after it and gives the same bits.
 
@@ -231,6 +247,7 @@ def train_generator(
         data: images of the size after enlarging.
         checkpoints: where states are saved every SAVE_STEPS steps.
         observer: called with the number of finished steps and the losses after each step.
+        watcher: measures the generator at each checkpoint.
 
     Raises:
         FloatingPointError, ValueError: as `GeneratorTraining.step` and `stream_crops`.
@@ -242,12 +259,17 @@ def train_generator(
         start, rows = state.number, state.facts["rows"]
         variables.write_variables(training.changing, [state.arrays[str(n)] for n in range(len(training.changing))])
         log.info("super-resolution: resuming after step %d", start)
+        if watcher:
+            for row in rows:
+                watcher.record(row, restored=True)
     recent: list[Losses] = []
     batches = stream_crops(data, settings, training.batch_size, start).take(settings.steps - start)
     for number, crops in enumerate(batches.as_numpy_iterator(), start):
         recent.append(training.step(number, crops))
         if (number + 1) % SAVE_STEPS == 0 or number + 1 == settings.steps:
-            rows.append(_mean(number + 1, recent))
+            rows.append({**_mean(number + 1, recent), **(watcher.validate(training.averaged) if watcher else {})})
+            if watcher:
+                watcher.record(rows[-1], restored=False)
             recent = []
             values = variables.read_variables(training.changing)
             saved.save(number + 1, {str(n): value for n, value in enumerate(values)}, {"rows": rows}, keep=False)

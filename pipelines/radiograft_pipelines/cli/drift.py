@@ -13,6 +13,7 @@ import click
 from rich.table import Table
 
 from radiograft.config import Ingest, RegistrySettings
+from radiograft.registry import generators
 from radiograft.registry import versions as registry
 from radiograft_pipelines.cli.console import cli_errors, console, format_metric, import_tensorflow, out_option
 from radiograft_pipelines.cli.models import DISCLAIMER, EMBEDDED_REGISTRY, RegistryRef, open_registry
@@ -70,7 +71,7 @@ def drift(source: str, number: int, data_format: str, table: str, uri: str, name
 
 
 def _compare(ref: RegistryRef, number: int, data_format: str, source: str, table: str) -> DriftRun:
-    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    generators.check_classifier(*ref, number)  # before TensorFlow's slow import
     import_tensorflow()
     from radiograft.drift.monitor import VERSION_FILES, compare_with_version
 

@@ -73,7 +73,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     test = predictions[(predictions["strategy"] == PUBLISHED) & (predictions["split"] == "test")]
     _write_records(settings, inputs, data, predictions, output)
     model = predictors[PUBLISHED].model
-    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates, spec.scales)
+    write_golden_predictions(predictors[PUBLISHED], output, spec.covariates, spec.scales, spec.enlarged_by)
     prediction_results = compute_results(settings, data, inputs, predictions)
     gate = _decide(settings, data, test, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     thresholds, samples = prediction_results["thresholds"][PUBLISHED], settings.evaluate_bootstrap_samples
@@ -190,9 +190,11 @@ def _write_records(
 
 
 def _read_lineage(data: Shards, output: Path) -> DataLineage:
-    return DataLineage(
-        source=data.summary["source"], fingerprint=data.summary["fingerprint"], settings=read_settings(output)
-    )
+    settings = read_settings(output)
+    found = DataLineage(source=data.summary["source"], fingerprint=data.summary["fingerprint"], settings=settings)
+    if data.image_input.enlarged_by:
+        found["enlarged_by"] = data.image_input.enlarged_by._asdict()
+    return found
 
 
 def _decide(

@@ -51,4 +51,4 @@ def ingest(
     with stage("ingest", catalog.path, resolved_settings.path):
         resolved = resolve.resolve(fields, pipeline, Path(resolved_settings.path))
         resolve.write_stage_settings(resolved, fields)
-        return task.run_with_all_settings(resolved, Path(catalog.path), run_id)
+        return task.run_with_all_settings(resolved, Path(catalog.path), run_id, pipeline)

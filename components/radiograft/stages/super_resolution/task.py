@@ -27,18 +27,13 @@ from radiograft.evaluation.super_resolution import (
 )
 from radiograft.models.artifact import MODEL, load_model
 from radiograft.models.backbone import build_backbone
-from radiograft.models.super_resolution import (
-    KIND,
-    SPEC,
-    FeatureDistance,
-    GeneratorSpec,
-    export_generator,
-    first_tap,
-)
-from radiograft.registry import lineage, version_claims
+from radiograft.models.super_resolution import FeatureDistance, export_generator, first_tap
+from radiograft.registry import lineage, tensorboard_logs, version_claims
 from radiograft.registry import versions as registry
+from radiograft.registry.generators import KIND, METRICS, SPEC, GeneratorSpec, check_name
 from radiograft.registry.production import utc_now
 from radiograft.reporting.super_resolution import SheetRow, render_card, render_report
+from radiograft.stages.super_resolution.tensorboard import TensorBoardWatcher
 from radiograft.storage import checksums
 from radiograft.training import devices
 from radiograft.training.checkpoints import Checkpoints
@@ -47,14 +42,14 @@ from radiograft.training.super_resolution import GeneratorTraining, train_genera
 
 log = logging.getLogger(__name__)
 
-METRICS = "super_resolution_metrics.json"
+LOGS = "logs"  # in the folder of a trained generator
 SHEETS = 6  # images in the report
 
 
 def train(
     settings: SuperResolution, base: ExtractFeatures, shards: Path, output: Path, checkpoints: Checkpoints
 ) -> None:
-    """Trains a generator and writes the network, its specification, its SavedModel and the course of the losses.
+    """Trains a generator and writes the network, its specification, its SavedModel, TensorBoard logs and the losses.
 
     Args:
         settings: settings of the generator.
@@ -74,7 +69,8 @@ def train(
     with strategy.scope():
         distance = _feature_distance(settings, base, channels)
     training = GeneratorTraining(settings, base.train_batch_size, channels, strategy, distance)
-    generator, rows = train_generator(training, data, checkpoints)
+    watcher = TensorBoardWatcher(output / LOGS / "train", data, settings.model_scale)
+    generator, rows = train_generator(training, data, checkpoints, watcher=watcher)
     spec = GeneratorSpec(settings.model_scale, data.image_size, channels, fit_guard(data, settings))
     output.mkdir(parents=True, exist_ok=True)
     generator.save(output / MODEL)
@@ -138,10 +134,10 @@ def publish(
         What it writes to `output`: model, version, URI and lineage.
 
     Raises:
-        ValueError: the name in the registry belongs to a classifier.
+        ValueError: the name in the registry is one of classifiers.
     """
     root, name = settings.publish_registry, settings.publish_model_name
-    check_kind(root, name)
+    check_name(root, name, generators=True)
     claim = version_claims.claim_version(root, name, run_id)
     origin = lineage.collect_lineage(json.loads((evaluation / "origin.json").read_text()), claim)
     with tempfile.TemporaryDirectory() as folder:
@@ -156,25 +152,12 @@ def publish(
         metadata = {"model": name, "kind": KIND, "created": claim.created}
         uri = registry.write_version(root, name, claim.number, files, metadata)
     log.info("published %s version %d at %s", name, claim.number, uri)
+    tensorboard_logs.write_logs(root, name, claim, [model / LOGS])
     content = {"model": name, "version": claim.number, "uri": uri, "lineage": origin}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(content, indent=2))
     storage.delete_tree(storage.join(root, registry.CHECKPOINTS, run_id))
     return content
-
-
-def check_kind(root: str, name: str) -> None:
-    """Rejects the name of a model whose versions are not generators.
-
-    Raises:
-        ValueError: the message names the version.
-    """
-    for number in registry.list_versions(root, name)[-1:]:
-        if registry.read_manifest(root, name, number).get("kind") != KIND:
-            raise ValueError(
-                f"publish_model_name must name generators of super-resolution, got {name!r}, whose version {number} is "
-                "a classifier: choose another name"
-            )
 
 
 def _list_files(folder: Path) -> dict[str, Path]:
