@@ -132,9 +132,9 @@ def test_preprocess_with_a_generator_enlarges_the_small_images(
 def test_preprocess_with_a_generator_says_so_in_the_data_summary(published: Path, enlarged: Shards) -> None:
     manifest = versions.read_manifest(str(published / "registry"), "g", 1)
     assert enlarged.image_input.enlarged_by == (_generator(published), 2, manifest["sha256"])
-    (note,) = (note for note in enlarged.summary["notes"] if "network" in note)
-    assert note.startswith("images were enlarged by a network from 32 to 64 pixels: their detail is an estimate")
-    assert "images had more than 32 pixels a side: this detail was lost" in note
+    notes = " ".join(enlarged.summary["notes"])
+    assert "images were enlarged by a network from 32 to 64 pixels: their detail is an estimate" in notes
+    assert f"{len(enlarged.rows)} of {len(enlarged.rows)} images had more than 32 pixels a side" in notes
 
 
 def test_served_classifier_enlarges_files_as_preprocess_did(
@@ -178,22 +178,20 @@ def test_decode_with_another_manifest_than_recorded_raises(enlarged: Shards) -> 
     ],
 )
 def test_ingest_generator_of_other_images_raises(
-    published: Path, phantom_folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+    published: Path, nih_folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        _ingest(phantom_folder, tmp_path, image_super_resolution=_generator(published), **changes)
+        _ingest(nih_folder, tmp_path, image_super_resolution=_generator(published), **changes)
 
 
-def test_ingest_generator_that_does_not_exist_raises(published: Path, phantom_folder: Path, tmp_path: Path) -> None:
+def test_ingest_generator_that_does_not_exist_raises(published: Path, nih_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"g has no version 7 in .*; existing versions: 1"):
-        _ingest(phantom_folder, tmp_path, image_super_resolution=_generator(published, 7))
+        _ingest(nih_folder, tmp_path, image_super_resolution=_generator(published, 7))
 
 
-def test_ingest_name_of_generators_for_a_classifier_raises(
-    published: Path, phantom_folder: Path, tmp_path: Path
-) -> None:
+def test_ingest_name_of_generators_for_a_classifier_raises(published: Path, nih_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"publish_model_name must be a name of classifiers, got 'g'"):
-        _ingest(phantom_folder, tmp_path, publish_registry=str(published / "registry"), publish_model_name="g")
+        _ingest(nih_folder, tmp_path, publish_registry=str(published / "registry"), publish_model_name="g")
 
 
 def _ingest(source: Path, output: Path, **changes: Any) -> bool:
@@ -225,7 +223,7 @@ def test_enlarge_burns_a_note_below_the_image(published: Path, tmp_path: Path) -
     written = np.asarray(Image.open(io.BytesIO(enlarged.png)))
     np.testing.assert_array_equal(written[:64], enlarged.pixels[..., 0])
     assert written.shape[0] > 64
-    assert written[64:].max() == 255
+    assert written[64:].max() > 200
 
 
 def test_enlarge_of_a_larger_image_raises(published: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from radiograft.registry.generators import find_generator
 NOTE = "Enlarged {scale} times by a network ({name}): detail is an estimate. Research only. Not for diagnosis."
 FLAGGED = "flagged: it has more energy at high frequencies than real images have"
 MAX_ROUNDING = 1  # gray levels
+SAMPLE_SIZE = 256  # pixels of the synthetic image
 
 
 class EnlargedImage(NamedTuple):
@@ -86,7 +87,7 @@ class LoadedGenerator:
         Raises:
             ValueError: the difference exceeds rounding.
         """
-        _, content = next(generate_phantom_files(1, seed=0, size=self.input_size))
+        _, content = next(generate_phantom_files(1, seed=0, size=SAMPLE_SIZE))
         small = decode(tf.constant(content), self._target.before_enlarging()).numpy()
         shrunk = shrink_to_pixels(decode(tf.constant(content), self._target).numpy()[None], self.spec.scale)[0]
         largest = int(np.abs(shrunk.astype(int) - small).max())
