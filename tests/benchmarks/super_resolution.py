@@ -240,8 +240,8 @@ def _classify(work: Path, scale: int, folds: list[Fold]) -> list[Row]:
         auroc, real = (auroc_interval(truth, scores[each]) for each in (name, REAL))
         moved = mean_by_patient(np.abs(np.subtract(scores[name], scores[REAL])), patients, 2000, 0)
         how = (
-            f"AUROC of {LABEL} by a classifier of {BACKBONE} features, trained on real images, on {len(truth)} test images enlarged {scale} times ({name}): {_shown(auroc)}; real: "
-            f"{_shown(real)}; difference, paired DeLong: "
+            f"AUROC of {LABEL} by a classifier of {BACKBONE} features, trained on real images, on {len(truth)} test "
+            f"images enlarged {scale} times ({name}): {_shown(auroc)}; real: {_shown(real)}; paired difference (DeLong) "
             f"{_shown(compare_aurocs(truth, scores[name], scores[REAL]).estimate())}; mean change of the probability "
             f"{_shown(moved)}."
         )

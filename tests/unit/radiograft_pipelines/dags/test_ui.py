@@ -122,6 +122,9 @@ def test_tasks_show_few_artifacts(package: str) -> None:
         "list-search-workers": [],
         "run-trials": ["metrics", "trials"],
         "choose-settings": ["best_shards", "metrics", "mlpipeline_ui_metadata", "report", "search"],
+        "train-super-resolution": ["model"],
+        "evaluate-super-resolution": ["evaluation", "metrics", "report"],
+        "publish-super-resolution": ["version"],
     }
     assert outputs == {name: expected[name] for name in outputs}
 
@@ -137,14 +140,18 @@ def test_tasks_show_expected_artifacts(package: str) -> None:
         # KFP shows a button for an artifact of this name and type
         has_card = name in ("evaluate", "choose-settings")
         assert kinds.get("mlpipeline_ui_metadata") == ("system.Artifact" if has_card else None)
-    assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
-        "ingest": {"resolved_settings": "system.Markdown"},
-        "collect-shards": {"data_report": "system.HTML"},
+    of_classifiers = {
         "evaluate": {
             "metrics": "system.Metrics",
             "curves": "system.ClassificationMetrics",
             "report": "system.HTML",
         },
         "publish": {"outcome": "system.Metrics"},
+    }
+    of_generators = {"evaluate-super-resolution": {"metrics": "system.Metrics", "report": "system.HTML"}}
+    assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
+        "ingest": {"resolved_settings": "system.Markdown"},
+        "collect-shards": {"data_report": "system.HTML"},
+        **(of_generators if package == "super_resolution" else of_classifiers),
         **(OF_THE_SEARCH if package == "hyperparameter_search" else {}),
     }
