@@ -45,9 +45,7 @@ REJECTED_BY_BRANCHES: Rules = {
     "data_task": (REGRESSION, "branches are compared by AUROC"),
 }
 REJECTED_BY_SEARCH: Rules = {
-    "data_task": (REGRESSION, "trials are compared by AUROC"),
     "model_branches": (ATTENTION_GUIDED, "a trial trains one branch"),
-    "model_views": (FRONTAL_LATERAL, "a trial reads one image"),
 }
 
 

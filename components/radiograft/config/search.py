@@ -6,24 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 
 from radiograft.config.base import Scalar, SeedSettings, setting
-<<<<<<< HEAD
 from radiograft.config.combinations import check_search
 from radiograft.config.network import ExtractFeatures
 from radiograft.config.search_parameters import SearchSpace
 from radiograft.config.search_space import PRESETS, parse_space
 from radiograft.config.training import AUTO_CUT_OFF, DEFAULT_BACKBONE
 
-=======
-from radiograft.config.search_space import PRESETS, parse_space
-from radiograft.config.search_parameters import SearchSpace
-from radiograft.config.training import ATTENTION_GUIDED, AUTO_CUT_OFF, DEFAULT_BACKBONE
-from radiograft.config.network import ExtractFeatures
-
-# Settings that a search does not support, with the reason.
-UNSUPPORTED: dict[tuple[str, str], str] = {
-    ("model_branches", ATTENTION_GUIDED): "a trial trains one branch",
-}
->>>>>>> h-trials
 AUTO_STRATEGY, FEATURE_EXTRACTION, FINE_TUNING = "auto", "feature_extraction", "fine_tuning"
 IMAGE_SETTINGS = ("image_size", "image_resize")  # they change the shards
 

@@ -16,14 +16,9 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.config.base import Scalar
-from radiograft.config.network import AUTO_LAYER
-from radiograft.config.search import FEATURE_EXTRACTION, IMAGE_SETTINGS
-<<<<<<< HEAD
-from radiograft.config.training import Training
-=======
-from radiograft.config.training import Training
 from radiograft.config.network import AUTO_LAYER, FRONTAL_LATERAL
->>>>>>> h-trials
+from radiograft.config.search import FEATURE_EXTRACTION, IMAGE_SETTINGS
+from radiograft.config.training import Training
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.studies import check_laterals
 from radiograft.models import variables
@@ -144,11 +139,7 @@ class TrialRunner:
         data, backbone = _with_views(self.data(values), values), get_backbone(str(values["model_backbone"]))
         settings = self._fit_batch(FineTune.of(values))
         keras.utils.set_random_seed(settings.train_seed)
-<<<<<<< HEAD
-        config = train_config(settings, get_task(data.task, data.labels), head, logs, observer)
-=======
-        config = fine_tune_config(settings, task_of(data), head, logs, observer)
->>>>>>> h-trials
+        config = train_config(settings, task_of(data), head, logs, observer)
         cut_offs = parse_cut_offs(settings.model_cut_off, network, backbone, head)
         context = SearchContext(settings, data, config, self.strategy, checkpoints, self._store)
         initial = variables.read_variables(network.variables)
