@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from radiograft.data.synthetic.dataset import generate_phantom_files
@@ -20,6 +21,9 @@ pytest_plugins = ["tests.helpers.stages"]
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine must not fail a test
+hypothesis.settings.load_profile("no deadline")
 
 NIH_PATIENTS = 60
 # With `pytest --numprocesses`, the folders with the longest tests run first. Tests of a file, and tests that share an
