@@ -26,8 +26,6 @@ COLUMNS = {
     "View Position": "view",
 }
 
-LAYOUT = TableLayout(label="Finding Labels")
-
 BOX_TABLE = "BBox_List_2017.csv"
 # The commas in the column name "Bbox [x,y,w,h]" split it into four.
 BOX_HEADER = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")
@@ -35,7 +33,7 @@ IMAGE_SIDE = 1024  # pixels per side of the square images on which the boxes wer
 BOX_FINDINGS = {"Infiltrate": "Infiltration"}  # names in the box table that differ from those in the label table
 
 
-def read(uri: str, labels: Sequence[str] = (), covariates: str = "") -> Source:
+def read(uri: str, labels: Sequence[str] = (), covariates: str = "", separator: str = TableLayout.separator) -> Source:
     """Reads a folder or object store prefix in NIH's layout.
 
     `official` is `train_val` or `test`, or missing if the dataset has no lists. Every finding in the table gets a
@@ -46,6 +44,7 @@ def read(uri: str, labels: Sequence[str] = (), covariates: str = "") -> Source:
         uri: Folder or prefix.
         labels: The requested labels.
         covariates: Further columns of the table, see `covariate_cells`.
+        separator: Separator between findings, as in `TableLayout`; NIH's own tables have bars.
 
     Raises:
         FileNotFoundError: The folder, its table or one of the two lists is missing.
@@ -61,8 +60,9 @@ def read(uri: str, labels: Sequence[str] = (), covariates: str = "") -> Source:
     boxes, excluded_boxes = _read_boxes(files, rows["image_id"])
     rows["official"] = _official_splits(rows["image_id"], _read_lists(files, uri), uri)
     rows["patient_id"], notes = patient_ids(rows["patient_id"], rows["image_id"])
-    known = label_cells.findings_from_text(table["findings"].drop_duplicates(), LAYOUT, labels).columns
-    findings = label_cells.known_only(label_cells.findings_from_text(rows["findings"], LAYOUT, labels))
+    layout = TableLayout(label="Finding Labels", separator=separator)
+    known = label_cells.findings_from_text(table["findings"].drop_duplicates(), layout, labels).columns
+    findings = label_cells.known_only(label_cells.findings_from_text(rows["findings"], layout, labels))
     findings = findings.reindex(columns=known, fill_value=0.0).mask(findings.isna().all(axis="columns"))
     excluded = pd.concat([listed.excluded, excluded_rows, excluded_boxes])
     return Source(uri, rows.drop(columns="findings"), findings, excluded, notes, boxes, files=listed.files)

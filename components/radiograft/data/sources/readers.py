@@ -78,7 +78,7 @@ def _write_in_order(files: Iterable[tuple[str, bytes]], uri: str) -> None:
 
 READERS: dict[str, Callable[[Ingest], Source]] = {  # by data_format
     "chestxray14": lambda settings: chestxray14.read(
-        settings.data_source, settings.findings(), settings.data_covariates
+        settings.data_source, settings.findings(), settings.data_covariates, settings.table_layout().separator
     ),
     "chexpert": lambda settings: chexpert.read(settings.data_source, settings.table_layout(), settings.findings()),
     "dicom": read_dicom,

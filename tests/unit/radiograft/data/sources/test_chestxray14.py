@@ -196,6 +196,17 @@ def test_read_repeated_rows_and_names_keeps_only_consistent_ones(place: str) -> 
     assert source.rows["uri"][0] == f"{place}/images-0/{copied}"
 
 
+def test_read_other_separator_in_rewritten_table_is_refused_until_set(tmp_path: Path) -> None:
+    """Fails if the advice names a setting that this reader ignores."""
+    folder = put(nih_files(), str(tmp_path / "nih"))
+    table = Path(folder) / "Data_Entry_2017_v2020.csv"
+    expected = chestxray14.read(folder, ["Effusion"]).findings
+    table.write_text(table.read_text().replace("|", " & "))
+    with pytest.raises(ValueError, match=r"'Effusion' also stands inside .* add separator=& to data_table"):
+        chestxray14.read(folder, ["Effusion"])
+    pd.testing.assert_frame_equal(chestxray14.read(folder, ["Effusion"], separator="&").findings, expected)
+
+
 def test_read_empty_cells_are_unknown(folder: str) -> None:
     """Fails if empty findings count as absent, or if all images without a patient id share one patient."""
     blank = TABLE_V2020.replace("No Finding,0,8,", ",0,,").replace("Mass,0,2,", "Mass,0,,")

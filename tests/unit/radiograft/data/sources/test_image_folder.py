@@ -129,7 +129,12 @@ def test_read_copy_of_classes_beside_them_raises(tmp_path: str) -> None:
     with pytest.raises(ValueError, match=message):
         image_folder.read(put(files, f"{tmp_path}/copied"))
     once = {name: content for name, content in files.items() if not name.startswith("archive/NORMAL")}
-    assert sorted(image_folder.read(put(once, f"{tmp_path}/once")).findings) == ["COVID", "NORMAL", "archive", "other"]
+    assert sorted(image_folder.read(put(once, f"{tmp_path}/once")).findings) == [
+        "COVID",
+        "No Finding",
+        "archive",
+        "other",
+    ]
 
 
 def test_read_class_named_as_a_split_is_a_class(tmp_path: str) -> None:

@@ -8,6 +8,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from radiograft import storage
 from radiograft.config import Ingest
 from radiograft.config.data import TABLE_PRESETS
 from radiograft.config.table_layout import TableLayout
@@ -398,6 +400,21 @@ INVALID = {
 def test_read_invalid_table_raises(folder: str, content: str | bytes, text: str, name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(folder, content, text, name)
+
+
+def test_read_table_beside_its_images_raises_and_reads_them_once_moved(tmp_path: Path) -> None:
+    """The layout of VinDr-CXR: `labels/t.csv` names `../images/x.png`. Fails if the advice does not help."""
+    rows = "".join(f"../images/{number}.png,{number},{number % 2}\n" for number in range(4))
+    for number in range(4):
+        storage.write_bytes(f"{tmp_path}/images/{number}.png", b"%d" % number)
+    storage.write_bytes(f"{tmp_path}/labels/t.csv", f"image,patient,Mass\n{rows}".encode())
+    message = rf"t\.csv must lie in a folder above its images, and no image lies below {tmp_path}/labels: move it up"
+    with pytest.raises(ValueError, match=message):
+        table.read(f"{tmp_path}/labels/t.csv", TableLayout(), ["Mass"])
+    (tmp_path / "labels/t.csv").rename(tmp_path / "t.csv")
+    source = table.read(f"{tmp_path}/t.csv", TableLayout(), ["Mass"])
+    assert source.findings["Mass"].tolist() == [0, 1, 0, 1]
+    assert source.excluded.empty
 
 
 def test_table_layout_unknown_name_raises_with_suggestion() -> None:
