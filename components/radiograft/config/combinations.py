@@ -24,8 +24,10 @@ REQUIRED_BY_REGRESSION: Rules = {
     "evaluate_operating_point": (Evaluate.evaluate_operating_point, "a number has no threshold"),
     "evaluate_ordered_classes": (Evaluate.evaluate_ordered_classes, "numbers are not classes"),
     "gate_external": (Publish.gate_external, "external evaluations are those of labels"),
-    "train_recipe's label_smoothing": (Recipe.label_smoothing, "a number has no other classes"),
-    "train_recipe's loss_weights": (Recipe.loss_weights, "a number has no classes to balance"),
+}
+RECIPE_REQUIRED_BY_REGRESSION: Rules = {  # options of `train_recipe`
+    "label_smoothing": (Recipe.label_smoothing, "a number has no other classes"),
+    "loss_weights": (Recipe.loss_weights, "a number has no classes to balance"),
 }
 REQUIRED_BY_CLASS_MAP: Rules = {
     "model_feature_layer": (LAST_LAYER, "the class map is computed from the last activation alone"),
@@ -127,12 +129,9 @@ def _reject(values: Values, rules: Rules, message: str) -> None:
 def _check_regression(values: Values) -> None:
     if values["data_task"] != REGRESSION:
         return
-    recipe = Training.of(values).recipe()
-    _require(
-        {**values, **{f"train_recipe's {name}": value for name, value in vars(recipe).items()}},
-        REQUIRED_BY_REGRESSION,
-        "{name} must keep its default {default!r} with data_task=regression, got {given!r}: {reason}",
-    )
+    message = "{name} must keep its default {default!r} with data_task=regression, got {given!r}: {reason}"
+    _require(values, REQUIRED_BY_REGRESSION, message)
+    _require(vars(Training.of(values).recipe()), RECIPE_REQUIRED_BY_REGRESSION, f"train_recipe's {message}")
     if "lda" in values["model_feature_reduction"]:
         raise ValueError(
             f"model_feature_reduction must be pca or pls with data_task=regression, got "
