@@ -59,7 +59,8 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
 ON_REQUEST: dict[str, Callable[[Path], list[Row]]] = {  # only if named
     "million": lambda work: catalog.measure_million(work) + similar_images.measure_million(work),
     "backbones": curve.measure_backbones,
-    "trials": trials.measure,
+    "trials_head": trials.measure_head,
+    "trials_cut_offs": trials.measure_cut_offs,
     "super_resolution_2": functools.partial(super_resolution.measure, scale=2),  # half an hour each
     "super_resolution_4": functools.partial(super_resolution.measure, scale=4),
 }
@@ -72,7 +73,7 @@ console = Console()
     "--whole", is_flag=True, help="Run every epoch of the Keras baseline of `recipe`: about 20 minutes on two cores."
 )
 def main(names: tuple[str, ...], whole: bool) -> None:
-    """Run all benchmarks but those on request, such as `trials`, or the named ones: 20 minutes on two idle cores."""
+    """Run the named benchmarks, or all but those on request, such as `trials_head`: 20 minutes on two idle cores."""
     tf.get_logger().setLevel("ERROR")  # hides retracing warnings: each turn retraces on purpose
     selected = {name: (BENCHMARKS | ON_REQUEST)[name] for name in names or BENCHMARKS}
     if whole and "recipe" in selected:

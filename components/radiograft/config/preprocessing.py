@@ -50,7 +50,8 @@ class Preprocess(DataPolicySettings):
     )
     image_augmentation: str = setting(
         "poster",
-        "`poster`, `chexnet`, `none`, or arguments of ImageDataGenerator such as rotation_range=10,zoom_range=0.1",
+        "`poster`, `chexnet`, `rand_augment`, `none`, or arguments of ImageDataGenerator such as "
+        "rotation_range=10,zoom_range=0.1",
     )
     preprocess_workers: int = setting(
         1,

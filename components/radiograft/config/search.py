@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from radiograft.config.base import Scalar, SeedSettings, setting
-from radiograft.config.combinations import check_search
+from radiograft.config.combinations import RECIPE_REQUIRED_BY_REGRESSION, check_search
+from radiograft.config.data import REGRESSION
 from radiograft.config.network import ExtractFeatures
 from radiograft.config.search_parameters import SearchSpace
 from radiograft.config.search_space import PRESETS, parse_space
@@ -71,12 +72,15 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
         values: settings of all stages by name.
 
     Raises:
-        ValueError: a search does not support a setting, the strategy does not have a searched setting, or fine-tuning
+        ValueError: a search does not support a setting, a parameter has no meaning for numbers, the strategy does not have a searched setting, or fine-tuning
             would try several cut-offs in each trial. The message names the setting and the reason.
     """
     check_search(values)
     search = Search.of(values)
-    names = {name.partition(".")[0] for name in search.space().parameters}
+    parameters = search.space().parameters
+    if values.get("data_task") == REGRESSION:
+        _check_numbers(parameters)
+    names = {name.partition(".")[0] for name in parameters}
     others = names - (set(ExtractFeatures.__dataclass_fields__) - {"model_cut_off"} | set(IMAGE_SETTINGS))
     strategy = search.search_strategy
     if strategy == AUTO_STRATEGY:
@@ -89,3 +93,13 @@ def resolve_strategy(values: Mapping[str, Scalar]) -> str:
     if strategy == FINE_TUNING and (cut_off == AUTO_CUT_OFF or "," in cut_off):
         raise ValueError(f"model_cut_off must be one layer in a search, got {cut_off!r}: search the space cut_offs")
     return strategy
+
+
+def _check_numbers(searched: Collection[str]) -> None:
+    """Rejects parameters that have no meaning for numbers."""
+    for option, (_, reason) in RECIPE_REQUIRED_BY_REGRESSION.items():
+        if (name := f"train_recipe.{option}") in searched:
+            raise ValueError(
+                f"search_space must not have {name} with data_task=regression, because {reason}: set it to null in the "
+                "section search"
+            )

@@ -340,8 +340,8 @@ NEEDED = {"data_source": "/images", "publish_registry": "/registry"}
     [
         (["search_space=standard", "model_cut_off=auto"], "model_cut_off must be one layer in a search, got 'auto'"),
         (
-            ["data_task=regression", "data_format=table"],
-            "data_task must not be regression in a search, because trials are compared by AUROC",
+            ["search_space=standard", "data_task=regression", "data_format=table"],
+            "search_space must not have train_recipe.label_smoothing with data_task=regression",
         ),
         (["search_space=cut_offs", "search_strategy=feature_extraction"], "must not search model_cut_off"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radiograft.config import ExtractFeatures, Search
+from radiograft.config import ExtractFeatures, Preprocess, Search
 from radiograft.config.resolution import fill_defaults, load_settings_file, resolve_trial, split_overrides
 from radiograft.config.search_parameters import to_assignments
 from radiograft.config.search_space import PRESETS, parse_space
@@ -138,6 +138,16 @@ def test_resolve_trial_merges_options_and_sets_cut_off_of_backbone() -> None:
     assert settings["model_cut_off"] == "conv5_block3_3_conv"
     changed = {name for name in settings if settings[name] != BASE[name]}
     assert changed == {"train_recipe", "image_augmentation", "model_backbone", "model_cut_off"}
+
+
+def test_resolve_trial_number_and_strength_of_rand_augment_keep_its_ranges() -> None:
+    parameters = parse_space("rand_augment").parameters
+    assert (parameters["image_augmentation.operations"].low, parameters["image_augmentation.operations"].high) == (1, 5)
+    trial = {"image_augmentation.operations": 3, "image_augmentation.strength": 0.25}
+    settings = resolve_trial({**BASE, "image_augmentation": "rand_augment"}, trial)
+    augmentation = Preprocess.of(settings).augmentation()
+    assert (augmentation.operations, augmentation.strength) == (3, 0.25)
+    assert (augmentation.rotation_range, augmentation.contrast_range) == (30.0, "0.5:1.5")
 
 
 @given(dropout=st.floats(0, 0.9), rate=st.floats(1e-8, 1.0), decay=st.floats(0.1, 1.0))

@@ -251,13 +251,20 @@ def test_search_strategy_impossible_raises() -> None:
         resolve_strategy(settings_of(space, model_cut_off="auto"))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("data_task", "regression"), ("model_branches", "attention_guided"), ("model_views", "frontal_lateral")],
-)
-def test_search_strategy_of_unsupported_setting_raises(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} must not be {value} in a search, because "):
-        resolve_strategy({**settings_of({"train_optimizer": ["adam", "sgd"]}), name: value})
+def test_search_strategy_of_two_branches_raises() -> None:
+    settings = settings_of({"train_optimizer": ["adam", "sgd"]})
+    with pytest.raises(ValueError, match="^model_branches must not be attention_guided in a search, because "):
+        resolve_strategy({**settings, "model_branches": "attention_guided"})
+
+
+def test_search_strategy_of_numbers_rejects_parameters_of_classes() -> None:
+    settings = {**settings_of({"preset": "standard"}), "data_task": "regression"}
+    with pytest.raises(
+        ValueError, match=r"search_space must not have train_recipe.label_smoothing with data_task=regr"
+    ):
+        resolve_strategy(settings)
+    without = {"preset": "standard", "train_recipe.label_smoothing": None, "train_recipe.loss_weights": None}
+    assert resolve_strategy({**settings_of(without), "data_task": "regression"}) == "fine_tuning"
 
 
 def test_search_rules_epochs_of_pruner_are_the_largest_searched(inputs: TrialInputs) -> None:

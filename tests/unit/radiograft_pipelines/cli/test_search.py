@@ -55,7 +55,10 @@ def test_search_without_one_of_settings_and_resume_exits(arguments: tuple[str, .
 def test_search_unknown_space_exits_before_anything_is_written(tmp_path: Path) -> None:
     result = search("--settings", "demo", "--space", "quik", "--out", str(tmp_path / "runs"))
     assert result.exit_code == 1
-    assert "search_space must be one of quick, standard, augmentation, architecture, cut_offs" in result.output
+    assert (
+        "search_space must be one of quick, standard, augmentation, rand_augment, architecture, backbones, cut_offs"
+        in result.output
+    )
     assert "did you mean 'quick'" in result.output
     assert not (tmp_path / "runs").exists()
 
