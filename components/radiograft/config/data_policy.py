@@ -17,6 +17,7 @@ INVERTED = "possibly inverted: background and lungs brighter than the mediastinu
 NEAR_DUPLICATE = "near duplicate of another image"
 NEAR_DUPLICATE_ELSEWHERE = "near duplicate of an image in a held-out split"
 UNREADABLE = "unreadable or truncated image"
+TEXT_FILE = "text instead of an image: download the file again"
 CONTRADICTION = "'No Finding' together with a finding"
 CONFLICTING_ROWS = "conflicting rows for one image"
 CONTRADICTORY_COPIES = "equal images with different labels"
@@ -64,6 +65,7 @@ REASONS = {  # reason: kind of defect
     MISSPELLED: "misspelled_label",
     "empty file": "empty",
     UNREADABLE: "corrupt",
+    TEXT_FILE: "corrupt",
     "corrupt DICOM file": "corrupt",
     "deleted since ingest": "changed",
     "changed since ingest": "changed",

@@ -8,7 +8,7 @@ import re
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from radiograft.config.data_policy import UNREADABLE
+from radiograft.config.data_policy import TEXT_FILE, UNREADABLE
 from radiograft.config.preprocessing import MAX_GRAY
 from radiograft.imaging.image_size import check_not_too_small, check_size
 
@@ -58,7 +58,6 @@ REASONS = {
     **{kind: f"{kind} file, which is not read: unpack it" for kind in ("gzip", "bzip2", "xz")},
 }
 TEXT = re.compile(rb"[\t\r\n\x20-\x7e]+")
-TEXT_FILE = "text instead of an image: download the file again"
 
 ERRORS = (OSError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, TypeError, KeyError, MemoryError,
           OverflowError, EOFError)  # fmt: skip
@@ -89,7 +88,7 @@ def reason_unsupported(kind: str) -> str:
 
 
 def reason_unreadable(content: bytes) -> str:
-    """Returns why a file that is named as an image, but is none that can be read, is not used.
+    """Returns why a file that is named as an image is not used, although its content may be text.
 
     Example:
         >>> reason_unreadable(b'{"error": "not found"}')

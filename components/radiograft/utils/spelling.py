@@ -9,11 +9,11 @@ UNKNOWN_WORDS = frozenset(
     {"", "nan", "na", "n/a", "nat", "none", "null", "nil", "unknown", "unk", "unclear", "uncertain", "unsure",
      "undetermined", "indeterminate", "inconclusive", "equivocal", "ambiguous", "todo", "to do", "tbd", "pending",
      "to be determined", "to be confirmed", "missing", "blank", "empty", "nd", "n/d", "n/k", "undef", "undefined",
-     "unavailable", "unspecified", "unlabeled", "unlabelled", "unannotated", "ungraded", "ungradable", "unclassified",
+     "unavailable", "unspecified", "unlabeled", "unannotated", "ungraded", "ungradable", "unclassified",
      "unassessed", "unevaluable", "uninterpretable", "nondiagnostic", "non diagnostic", "non-diagnostic", "no label",
      "no labels", "no data", "no report", "no info", "no information", "not sure", "not available", "not known",
      "not reported", "not specified", "not stated", "not recorded", "not provided", "not given", "not applicable",
-     "not labeled", "not labelled", "not annotated", "not determined", "not evaluated", "not evaluable",
+     "not labeled", "not annotated", "not determined", "not evaluated", "not evaluable",
      "not assessed", "not assessable", "not graded", "not gradable", "not done", "dont know", "don't know",
      "do not know", "cannot tell", "cannot assess", "cannot determine", "cannot be determined", "cannot be assessed",
      "could not be determined", "unable to determine", "unable to assess", "unbekannt", "inconnu", "desconocido",
@@ -67,7 +67,7 @@ def is_unknown(text: str) -> bool:
     folded = fold_name(text)
     if folded in UNKNOWN_WORDS:
         return True
-    bare = folded.strip(MARKS).replace(".", "").replace("\u2019", "'")
+    bare = folded.strip(MARKS).replace(".", "").replace("\u2019", "'").replace("lled", "led")
     return bare in UNKNOWN_WORDS or all(part and part in UNKNOWN_WORDS for part in JOINED.split(bare))
 
 

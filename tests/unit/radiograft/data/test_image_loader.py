@@ -38,7 +38,7 @@ def load_content(folder: Path, content: bytes) -> image_loader.LoadedImage:
     "content",
     [
         pytest.param(b"", id="zero bytes"),
-        pytest.param(b"P5 no image", id="text"),
+        pytest.param(b"P5 no image\0", id="no image"),
         pytest.param(encode(noise(32))[:-1], id="last byte missing"),
         pytest.param(encode(noise(32), "JPEG")[:300], id="truncated JPEG"),
         pytest.param(png_of_header_only(2**31 - 1, 2**31 - 1), id="bomb"),
@@ -153,6 +153,7 @@ def test_in_order_error_propagates() -> None:
     [
         (encode(noise(32), "PPM"), "PNM file: convert it to PNG"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer instead of an image: run git lfs pull"),
+        (b"404: Not Found", "text instead of an image: download the file again"),
         (
             encode(noise(32).astype("float32"), "TIFF"),
             "TIFF image with floating-point gray values: convert it to 16 bits",

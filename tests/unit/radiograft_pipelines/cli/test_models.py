@@ -268,7 +268,7 @@ def _unreadable() -> dict[str, tuple[bytes | None, str]]:
     Image.fromarray(noise(50)).save(png, "PNG")
     kinds = "must be a PNG, JPEG or DICOM radiograph: "
     return {
-        "text.png": (b"no image", kinds + "unreadable or truncated image"),
+        "text.png": (b"no image", kinds + "text instead of an image: download the file again"),
         "empty.png": (b"", kinds + "unreadable or truncated image"),
         "pointer.png": (b"version https://git-lfs.github.com/spec/v1", kinds + "Git LFS pointer instead of an image"),
         "cut.png": (png.getvalue()[:300], kinds + "unreadable or truncated"),

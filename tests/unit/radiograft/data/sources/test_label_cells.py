@@ -82,7 +82,7 @@ def test_findings_from_text_unknown_word_is_never_negative(
     ["inconclusive", "Not sure", "N.A.", "n.a.", "(null)", "<NA>", "\\N", "#VALUE!", "..", "??", "\u2013", "[?]", "()",
      "{}", "*", "not assessed", "Ungradable", "Unknown/Not Reported", "missing or unknown", "don\u2019t know",
      "None, None", "to be determined", "non-diagnostic", "no report", "blank", "N/D", "unbekannt", "desconocido", " - ",
-     '"unknown"', "[nan]"],
+     '"unknown"', "[nan]", "Unlabelled"],
 )  # fmt: skip
 @pytest.mark.parametrize("separator", ["|", "comma", "none"])
 def test_findings_from_text_words_that_say_nothing_are_unknown(cell: str, separator: str) -> None:

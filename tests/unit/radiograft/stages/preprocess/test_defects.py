@@ -46,7 +46,7 @@ DEFECTS: dict[str, Callable[[int], Bad]] = {
     "row_without_image": lambda _: (None, "Mass", "row without an image"),
     "empty": lambda _: (b"", "Mass", "empty file"),
     "truncated": lambda n: (encode(pixels(n))[:300], "Mass", "unreadable or truncated image"),
-    "text": lambda n: (f"no image {n}".encode(), "Mass", "unreadable or truncated image"),
+    "text": lambda n: (f"no image {n}".encode(), "Mass", "text instead of an image: download the file again"),
     "bomb": lambda n: (png_of_header_only(2**31 - 1 - n, 2**31 - 1), "Mass", "unreadable or truncated image"),
     "blank": lambda n: (encode(np.full((32 + n, 40), 7, "uint8")), "Mass", "blank image: a single gray level"),
     "too_small": lambda n: (encode(noise(15, n)), "Mass", "image with a side shorter than 16 pixels"),
