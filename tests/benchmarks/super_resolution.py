@@ -242,7 +242,7 @@ def _classify(work: Path, scale: int, folds: list[Fold]) -> list[Row]:
         moved = mean_by_patient(np.abs(np.subtract(scores[name], scores[REAL])), patients, 2000, 0)
         how = (
             f"AUROC of {LABEL} by a classifier of {BACKBONE} features, trained on real images, on {len(truth)} test "
-            f"images enlarged {scale} times ({name}): {_shown(auroc)}; real: {_shown(real)}; paired difference (DeLong) "
+            f"images enlarged {scale} times ({name}): {_shown(auroc)}; real: {_shown(real)}; paired difference "
             f"{_shown(compare_aurocs(truth, scores[name], scores[REAL]).estimate())}; mean change of the probability "
             f"{_shown(moved)}."
         )

@@ -242,6 +242,7 @@ def test_models_commands_know_generators(published: Path, tmp_path: Path) -> Non
     assert re.search(r"1 +super-resolution +\S+ \S+ +32 to 64", run("list").output)
     assert "Experimental, research only, not for diagnosis" in run("show", "1").output
     assert "an enlarged image, shrunk, is its input within" in run("verify", "1").output
+    assert "must be a classifier" in run("promote", "1").output
     enlarging = run("enlarge", "1", str(tmp_path / "film.png"), "--to", str(tmp_path / "out"))
     assert enlarging.exit_code == 0, enlarging.output
     assert (tmp_path / "out" / "1-film.png").is_file()

@@ -1,4 +1,4 @@
-"""Training a generator: better than bicubic, exact resume, two devices, divergence."""
+"""Training a generator: exact resume, two devices, divergence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import tensorflow as tf
 from radiograft.config import Preprocess
 from radiograft.config.super_resolution import SuperResolution
 from radiograft.data.shards.dataset import Shards
-from radiograft.evaluation.super_resolution import score_images
 from radiograft.models import variables
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.training import devices
@@ -46,18 +45,6 @@ def images(catalog_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sh
 def start(settings: SuperResolution, batch_size: int = 8) -> GeneratorTraining:
     devices.make_reproducible(0)
     return GeneratorTraining(settings, batch_size, 1, tf.distribute.get_strategy())
-
-
-def test_tiny_generator_beats_bicubic_on_every_held_out_image(images: Shards) -> None:
-    generator, rows = train_generator(start(TINY), images, Checkpoints(""))
-    scores = score_images(generator, images, "test", 2)
-    ours, bicubic, projected = (
-        scores[scores["method"] == name]["psnr"].to_numpy() for name in ("ours", "bicubic", "projected")
-    )
-    assert len(ours) == len(images.split("test"))
-    assert (ours > bicubic).all()
-    assert ours.mean() > projected.mean()
-    assert rows[-1]["step"] == 200
 
 
 def test_killed_training_resumes_with_the_same_bits(
