@@ -133,8 +133,8 @@ def test_cut_off_trials_read_images_once_and_match_single_runs(
     """Activations at the deeper cut-off are computed from those at the shallower one."""
     settings = settings_of({"cut_off": ["stem_conv", "top_conv"]})
     runner, reads = task.build_runner(settings, inputs), list[str]()
-    views = Shards.views
-    monkeypatch.setattr(Shards, "views", lambda data, split, *rest: reads.append(split) or views(data, split, *rest))
+    copies = Shards.copies
+    monkeypatch.setattr(Shards, "copies", lambda data, split, *rest: reads.append(split) or copies(data, split, *rest))
     histories = {
         cut_off: train_trial(runner, "fine_tuning", {**settings, "model_cut_off": cut_off}, cut_off)
         for cut_off in ("top_conv", "stem_conv")
