@@ -65,6 +65,7 @@ ARTIFACTS = {
     "search": "Results, study, TensorBoard logs of all trials, and the winner's settings as a settings file.",
 }
 PARAMETERS = {
+    "backbone_settings": "Settings of feature extraction, as JSON: the backbone whose features the losses compare.",
     "run_id": "ID of the pipeline run.",
     "checkpoint_root": "Registry URI; checkpoints go to `_checkpoints/` below it.",
     "task_name": "Name under which a retried pod finds its checkpoints.",

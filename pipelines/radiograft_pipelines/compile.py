@@ -25,6 +25,7 @@ def compile_all(folder: Path) -> list[Path]:
     from radiograft_pipelines.dags.backbone_comparison import backbone_comparison
     from radiograft_pipelines.dags.cutoff_search import cutoff_search
     from radiograft_pipelines.dags.hyperparameter_search import hyperparameter_search
+    from radiograft_pipelines.dags.super_resolution import super_resolution
     from radiograft_pipelines.dags.transfer_learning import retraining, transfer_learning
 
     pipelines = {
@@ -33,6 +34,7 @@ def compile_all(folder: Path) -> list[Path]:
         folder / "cutoff_search.yaml": cutoff_search,
         folder / "backbone_comparison.yaml": backbone_comparison,
         folder / "hyperparameter_search.yaml": hyperparameter_search,
+        folder / "super_resolution.yaml": super_resolution,
     }
     for path, pipeline in pipelines.items():
         compiler.Compiler().compile(pipeline, str(path))

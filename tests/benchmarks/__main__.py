@@ -33,6 +33,7 @@ from tests.benchmarks import (
     reduced_jpeg,
     search,
     similar_images,
+    super_resolution,
     trials,
     views,
 )
@@ -64,6 +65,8 @@ ON_REQUEST: dict[str, Callable[[Path], list[Row]]] = {  # only if named
     "frozen_pass": frozen_pass.measure,
     "trials_head": trials.measure_head,
     "trials_cut_offs": trials.measure_cut_offs,
+    "super_resolution_2": functools.partial(super_resolution.measure, scale=2),  # half an hour each
+    "super_resolution_4": functools.partial(super_resolution.measure, scale=4),
 }
 console = Console()
 

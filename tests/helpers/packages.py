@@ -11,18 +11,26 @@ import yaml
 from tests.repository import ROOT
 
 COMPILED = ROOT / "pipelines" / "radiograft_pipelines" / "compiled"
-PACKAGES = ("transfer_learning", "retraining", "cutoff_search", "backbone_comparison", "hyperparameter_search")
+PACKAGES = (
+    *("transfer_learning", "retraining", "cutoff_search", "backbone_comparison"),
+    *("hyperparameter_search", "super_resolution"),
+)
 STAGES_ON_GPUS = ("ingest", "preprocess", "extract-features", "fine-tune", "evaluate")
 ON_NONE = ("list-workers", "collect-shards", "publish")
 OF_THE_SEARCH = ("list-cut-offs", "choose-model")
 OF_THE_COMPARISON = ("list-backbones", "choose-backbone")
 OF_THE_TRIALS = ("run-trials", "choose-settings")  # on GPUs, unlike list-search-workers
+OF_SUPER_RESOLUTION = ("train-super-resolution", "evaluate-super-resolution")
 TASKS = {
     "transfer_learning": (*STAGES_ON_GPUS, *ON_NONE),
     "retraining": (*STAGES_ON_GPUS, *ON_NONE),
     "cutoff_search": (*STAGES_ON_GPUS, *ON_NONE, *OF_THE_SEARCH),
     "backbone_comparison": (*STAGES_ON_GPUS, *ON_NONE, *OF_THE_COMPARISON),
     "hyperparameter_search": (*STAGES_ON_GPUS, *ON_NONE, "list-search-workers", *OF_THE_TRIALS),
+    "super_resolution": (
+        *("ingest", "preprocess", "list-workers", "collect-shards"),
+        *(*OF_SUPER_RESOLUTION, "publish-super-resolution"),
+    ),
 }
 
 

@@ -34,6 +34,7 @@ SLOW_PATHS = (
     "unit/radiograft/models/test_heads.py",
     "unit/radiograft/models/test_jax_backend.py",
     "unit/radiograft/models/test_precision.py",
+    "unit/radiograft/models/test_super_resolution.py",
     "unit/radiograft/reporting/test_report_in_browser.py",
     "unit/radiograft/search",
     "unit/radiograft/serving/test_sync.py",

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from radiograft.backbones import get_backbone
 from radiograft.config.network import MapPooling
+from radiograft.config.super_resolution import SuperResolution
 from radiograft.config.training import FineTune, Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
@@ -43,6 +44,7 @@ from radiograft.training.datasets import (
 )
 from radiograft.training.history import History
 from radiograft.training.search.cut_off import SearchContext
+from radiograft.training.super_resolution import GeneratorTraining, train_generator
 from radiograft.training.tasks.base import TrainingTask
 from radiograft.training.tasks.multiclass import MulticlassTask
 from radiograft.training.tasks.multilabel import MultilabelTask
@@ -263,6 +265,19 @@ def attention_guided(strategy: tf.distribute.Strategy, folder: Path, data: Shard
     return {"predictions": predictions.tolist(), "boxes": boxes.tolist(), "stages": stages}
 
 
+def super_resolution(strategy: tf.distribute.Strategy, data: Shards) -> dict[str, Any]:
+    """Trains a generator with pixel and adversarial loss; returns the losses and an enlarged image."""
+    settings = SuperResolution(
+        model_generator_filters=4, model_generator_blocks=1, train_generator_crop=8, train_pixel_steps=3,
+        train_adversarial_steps=3,
+    )  # fmt: skip
+    losses = list[float]()
+    training = GeneratorTraining(settings, BATCH, data.image_input.channels, strategy)
+    generator, _ = train_generator(training, data, Checkpoints(""), lambda _, each: losses.append(each["pixel"]))
+    (image,) = data.chosen("test", [0]).as_numpy_iterator()
+    return {"pixel": losses, "image": np.asarray(generator(image[None].astype("float32")))[0, ::5, ::5, 0].tolist()}
+
+
 def branched(size: int, channels: int, labels: int) -> keras.Model:
     image = keras.Input((size, size, channels), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -331,6 +346,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "attention_guided": lambda strategy, folder: attention_guided(strategy, folder, data),
         "fine_tuned": lambda strategy, folder: fine_tuned(strategy, folder, data),
+        "super_resolution": lambda strategy, _: super_resolution(strategy, data),
         "dual_view": lambda strategy, folder: dual_view(strategy, folder, data),
     }
     # One strategy for all works: a second one would reuse the numbers of collective operations.

@@ -17,15 +17,25 @@ from radiograft.config.evaluation import Evaluate, Publish
 from radiograft.config.network import ExtractFeatures
 from radiograft.config.preprocessing import Preprocess
 from radiograft.config.search import Search
+from radiograft.config.super_resolution import SuperResolution
 from radiograft.config.training import AUTO_CUT_OFF, FineTune, Training, split_cut_offs
 
 __all__ = [
     "AUTO_CUT_OFF", "FINDINGS", "NO_FINDING", "STAGES", "Evaluate",
-    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "Training",
-    "all_settings", "split_cut_offs", "validate_settings",
+    "ExtractFeatures", "FineTune", "Ingest", "Preprocess", "Publish", "RegistrySettings", "Search", "SuperResolution",
+    "Training", "all_settings", "split_cut_offs", "validate_settings",
 ]  # fmt: skip
 
-STAGES: tuple[type[Settings], ...] = (Ingest, Preprocess, ExtractFeatures, FineTune, Evaluate, Publish, Search)
+STAGES: tuple[type[Settings], ...] = (
+    Ingest,
+    Preprocess,
+    ExtractFeatures,
+    FineTune,
+    Evaluate,
+    Publish,
+    Search,
+    SuperResolution,
+)
 
 
 def all_settings() -> dict[str, dataclasses.Field[object]]:

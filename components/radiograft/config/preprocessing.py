@@ -43,6 +43,11 @@ class Preprocess(DataPolicySettings):
         "Whether JPEGs whose sides are at least four times those of the stored images are decoded at a half, a quarter "
         "or an eighth of their size, which takes less time and changes the pixels a little. The model records it.",
     )
+    image_super_resolution: str = setting(
+        "",
+        "Published generator, REGISTRY/NAME/N, that enlarges images to the size at which they are stored "
+        "(experimental). The model records it and enlarges images in the same way.",
+    )
     image_augmentation: str = setting(
         "poster",
         "`poster`, `chexnet`, `rand_augment`, `none`, or arguments of ImageDataGenerator such as "

@@ -29,7 +29,16 @@ from radiograft.utils.yaml_io import parse_yaml_mapping
 TRANSFER_LEARNING, RETRAINING = "transfer_learning", "retraining"
 CUTOFF_SEARCH, BACKBONE_COMPARISON = "cutoff_search", "backbone_comparison"
 HYPERPARAMETER_SEARCH = "hyperparameter_search"
-PIPELINES = (TRANSFER_LEARNING, RETRAINING, CUTOFF_SEARCH, BACKBONE_COMPARISON, HYPERPARAMETER_SEARCH)
+SUPER_RESOLUTION = "super_resolution"  # experimental
+PIPELINES = (
+    TRANSFER_LEARNING,
+    RETRAINING,
+    CUTOFF_SEARCH,
+    BACKBONE_COMPARISON,
+    HYPERPARAMETER_SEARCH,
+    SUPER_RESOLUTION,
+)
+GENERATOR_NAME = "super-resolution"  # default name of a generator in the registry, where classifiers have their own
 SEARCH_SECTION, SEARCH_SPACE = "search", "search_space"  # a section of settings files, and the setting that it sets
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 # Settings whose text contains `name=value`, with the names that are known in advance.
@@ -172,7 +181,8 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
     """Returns the settings of a settings file, with assignments applied, for one of PIPELINES.
 
     The cut-off search tries all candidates, unless the file or an assignment names several cut-offs. In a backbone
-    comparison, `model_backbone` is one of the compared backbones, by default the first.
+    comparison, `model_backbone` is one of the compared backbones, by default the first. Super-resolution publishes its
+    generators under a name of their own, unless a name is given.
 
     Raises:
         ValueError: as `apply_overrides`, or `compare_backbones` or `model_branches` does not suit the pipeline, or as
@@ -181,6 +191,13 @@ def combine(pipeline: str, values: Mapping[str, Scalar], assignments: Sequence[s
     if pipeline == CUTOFF_SEARCH and "," not in str(values.get("model_cut_off", "")):
         values = {**values, "model_cut_off": AUTO_CUT_OFF}
     combined = apply_overrides(values, assignments)
+    if pipeline == SUPER_RESOLUTION:
+        combined = {"publish_model_name": GENERATOR_NAME, **combined}
+        if combined.get("image_super_resolution"):
+            raise ValueError(
+                f"image_super_resolution must be empty for the pipeline {SUPER_RESOLUTION}, which learns from recorded "
+                f"detail, got {combined['image_super_resolution']!r}"
+            )
     backbones = Training.of({**combined, "model_cut_off": AUTO_CUT_OFF}).backbones_to_compare()
     if (pipeline == BACKBONE_COMPARISON) != bool(backbones):
         raise ValueError(

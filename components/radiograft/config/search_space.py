@@ -18,10 +18,10 @@ from radiograft.config.training import DEFAULT_BACKBONE, FineTune
 STAGES: tuple[type[Settings], ...] = (Preprocess, ExtractFeatures, FineTune)
 # They change no trained network, or trials that differ in them cannot be compared.
 NOT_SEARCHED = {
-    "compare_backbones", "data_policy", "image_channels", "image_crop_size", "image_gray_range", "model_branches",
-    "model_feature_reduction", "model_ood_percentile", "model_random_baseline", "model_views", "model_weights_md5",
-    "preprocess_workers", "train_crop_control", "train_frozen_engine", "train_precision",
-    "train_seed",
+    "compare_backbones", "data_policy", "image_channels", "image_crop_size", "image_gray_range",
+    "image_super_resolution", "model_branches", "model_feature_reduction", "model_ood_percentile",
+    "model_random_baseline", "model_views", "model_weights_md5", "preprocess_workers", "train_crop_control",
+    "train_frozen_engine", "train_precision", "train_seed",
 }  # fmt: skip
 UNCHECKED = ("model_cut_off", "model_feature_layer")  # whether a layer exists depends on the backbone of a trial
 OPTIONS = ("choices", "high", "log", "low", "step", "when")

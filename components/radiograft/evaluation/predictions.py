@@ -17,7 +17,7 @@ from radiograft.data.catalog import prediction_frame
 from radiograft.data.shards.dataset import Shards
 from radiograft.data.synthetic.dataset import generate_phantom_files
 from radiograft.imaging.decode import decode, encode_png
-from radiograft.imaging.geometry import GRAY, ImageInput
+from radiograft.imaging.geometry import GRAY, Enlargement, ImageInput
 from radiograft.models import artifact
 from radiograft.models.covariates import Covariate, encode_covariates
 from radiograft.models.lateral import has_lateral
@@ -97,7 +97,11 @@ def color_phantom(content: bytes) -> bytes:
 
 
 def write_golden_predictions(
-    predictor: Predictor, folder: Path, covariates: Sequence[Covariate] = (), scales: Sequence[TargetScale] = ()
+    predictor: Predictor,
+    folder: Path,
+    covariates: Sequence[Covariate] = (),
+    scales: Sequence[TargetScale] = (),
+    enlarged_by: Enlargement | None = None,
 ) -> None:
     """Writes PNG files, the predicted probabilities and the tolerance to the folder `sample`.
 
@@ -109,9 +113,10 @@ def write_golden_predictions(
         folder: where the folder is created.
         covariates: patient data that the network reads.
         scales: standard deviations of the outputs if they are numbers; the tolerance grows with the largest.
+        enlarged_by: the network that enlarges the images.
     """
     _, _, size, channels = predictor.model.inputs[0].shape
-    target = ImageInput(size, channels=channels)  # the files are square and have 8 bits
+    target = ImageInput(size, channels=channels, enlarged_by=enlarged_by)  # the files are square and have 8 bits
     phantoms = itertools.islice(generate_phantom_files(GOLDEN_IMAGES, seed=0, size=GOLDEN_SIZE), GOLDEN_IMAGES)
     files = [content if channels == GRAY else color_phantom(content) for _, content in phantoms]
     images = np.stack([decode(tf.constant(content), target).numpy() for content in files])

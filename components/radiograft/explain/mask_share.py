@@ -123,7 +123,8 @@ def read_mask(uri: str, target: ImageInput) -> np.ndarray:
     Raises:
         ValueError: the file is not an image.
     """
-    loaded = decode_content(storage.read_bytes(uri), target._replace(channels=GRAY, gray_range=None))
+    plain = target._replace(channels=GRAY, gray_range=None, enlarged_by=None)
+    loaded = decode_content(storage.read_bytes(uri), plain)
     if loaded.image is None:
         raise ValueError(f"evaluate_masks must contain images, but {uri!r} is not an image")
     mask: np.ndarray = loaded.image[..., 0] > loaded.image.max() / 2

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from radiograft.config.preprocessing import PAD
 from radiograft.imaging import file_header, formats
 from radiograft.imaging.color import CORRUPTION_ERRORS
+from radiograft.imaging.enlarging import enlarge
 from radiograft.imaging.geometry import GRAY, RGB, ImageInput
 from radiograft.imaging.image_size import check_not_too_small, check_size
 
@@ -35,18 +36,22 @@ def decode(content: tf.Tensor, target: ImageInput) -> tf.Tensor:
     """Decodes a PNG or JPEG, turns it upright as its EXIF orientation says, and resizes it with antialiasing.
 
     For a gray target, color becomes luminance; for an RGB target, gray is repeated in three channels. Alpha is dropped
-    and 16 bits are reduced to 8.
+    and 16 bits are reduced to 8. If a network enlarges the images, they are first resized to its input.
 
     Args:
         content: Scalar string tensor, the encoded file.
-        target: Side of the square, treatment of the aspect ratio, range of 16-bit values, and number of channels.
+        target: Side of the square, treatment of the aspect ratio, range of 16-bit values, number of channels, and the
+            network that enlarges the images.
 
     Returns:
         uint8 [size, size, channels].
 
     Raises:
         tf.errors.InvalidArgumentError: The content is not a PNG or JPEG, or is truncated.
+        FileNotFoundError, ValueError: The network that enlarges the images is missing or another one.
     """
+    if target.enlarged_by:
+        return enlarge(decode(content, target.before_enlarging()), target.enlarged_by)
     header, channels = file_header.parse_header(content), target.channels
     halvings = _count_halvings(header.sides, target) if target.reduced_jpeg else None
     image = _decode_pixels(content, header.inks > 3, channels, halvings)

@@ -13,6 +13,20 @@ GrayRange = tuple[int, int]
 GRAY, RGB = 1, 3  # channels of an image
 
 
+class Enlargement(NamedTuple):
+    """A published generator of super-resolution that enlarges images after they were resized.
+
+    Attributes:
+        uri: REGISTRY/NAME/NUMBER.
+        scale: ratio of the sides of output and input.
+        sha256: of the version's manifest, which lists the SHA-256 of each file.
+    """
+
+    uri: str
+    scale: int
+    sha256: str
+
+
 class ImageInput(NamedTuple):
     """The square input of a network, and how images are converted to it.
 
@@ -24,6 +38,7 @@ class ImageInput(NamedTuple):
         channels: 1 for gray, 3 for RGB.
         reduced_jpeg: whether a JPEG that is much larger than the square is decoded at a half, a quarter or an eighth of
             its sides, which takes less time and changes the pixels a little.
+        enlarged_by: the network that enlarges each image to `size`; None resizes it to `size` alone.
     """
 
     size: int
@@ -31,6 +46,16 @@ class ImageInput(NamedTuple):
     gray_range: GrayRange | None = None
     channels: int = GRAY
     reduced_jpeg: bool = False
+    enlarged_by: Enlargement | None = None
+
+    @property
+    def scale(self) -> int:
+        """How much a network enlarges the sides; 1 without one."""
+        return self.enlarged_by.scale if self.enlarged_by else 1
+
+    def before_enlarging(self) -> ImageInput:
+        """Returns the input of the network that enlarges images."""
+        return self._replace(size=self.size // self.scale, enlarged_by=None)
 
 
 def as_range(values: Sequence[int] | None) -> GrayRange | None:
@@ -59,8 +84,9 @@ def place_in_square(length: float, other: float, target: ImageInput) -> tuple[fl
     """
     if target.resize != PAD:
         return 0, target.size
-    scaled = max(1, round(target.size * length / max(length, other)))
-    return (target.size - scaled) // 2, scaled
+    size = target.size // target.scale
+    scaled = max(1, round(size * length / max(length, other)))
+    return (size - scaled) // 2 * target.scale, scaled * target.scale
 
 
 def without_borders(square: np.ndarray, height: int, width: int, target: ImageInput) -> np.ndarray:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from radiograft.imaging.decode import decode
+from radiograft.imaging.enlarging import load_enlarger
 from radiograft.imaging.geometry import ImageInput
 from radiograft.models import class_maps  # noqa: F401  registers its layer
 from radiograft.models.covariates import MAX_DEVIATIONS, Covariate, input_shape
@@ -123,6 +124,8 @@ def export_saved_model(
 
     module = tf.Module()  # Keras's own ExportArchive would trace the network twice
     module.weights = [variable.value for variable in model.variables]
+    if spec.enlarged_by:
+        module.enlarger = load_enlarger(spec.enlarged_by)  # `decode` uses its variables
     functions = {SERVING_SIGNATURE: serve_files, IMAGES_SIGNATURE: serve_images, SAMPLES_SIGNATURE: serve_samples}
     signatures = {
         name: tf.function(functions[name], input_signature=[_tensor_spec(info, key) for key, info in tensors.items()])

@@ -17,13 +17,13 @@ from radiograft.config.data import MULTICLASS, MULTILABEL, REGRESSION, TASKS
 from radiograft.config.network import AVERAGE, POOLINGS
 from radiograft.config.preprocessing import STRETCH, Preprocess
 from radiograft.config.training import ATTENTION_GUIDED, GLOBAL
-from radiograft.imaging.geometry import GRAY, RGB, GrayRange, ImageInput, as_range
+from radiograft.imaging.geometry import GRAY, RGB, Enlargement, GrayRange, ImageInput, as_range
 from radiograft.models.covariates import PATIENT_INPUT, Covariate, covariates_from_json, input_shape
 from radiograft.utils import json_io
 
 FILE = "contract.json"
 # Left out of the contract if they have their default.
-OPTIONAL = ("branches", "covariates", "lateral", "ood_threshold", "pooling", "reduced_jpeg", "scales")
+OPTIONAL = ("branches", "covariates", "enlarged_by", "lateral", "ood_threshold", "pooling", "reduced_jpeg", "scales")
 SCHEMA_VERSION = 2  # version 1 described inputs and outputs in sentences and named no tensors
 SERVING_SIGNATURE = "serving_default"
 IMAGES_SIGNATURE = "pictures"  # also the name of its input; stored in registries
@@ -103,6 +103,7 @@ class ModelSpec:
         lateral: whether the network also reads a lateral image.
         pooling: how the head pools positions, see `ExtractFeatures.model_pooling`.
         reduced_jpeg: whether large JPEGs are decoded at reduced size, see `ImageInput`.
+        enlarged_by: the network that enlarges images in preprocess and in serving, see `ImageInput`.
         branches: `global` or `attention_guided`, see `FineTune.model_branches`; the network contains all branches.
     """
 
@@ -127,6 +128,7 @@ class ModelSpec:
     pooling: str = AVERAGE
     branches: str = GLOBAL
     reduced_jpeg: bool = False
+    enlarged_by: Enlargement | None = None
 
     @property
     def is_numeric(self) -> bool:
@@ -141,7 +143,14 @@ class ModelSpec:
     @property
     def image_input(self) -> ImageInput:
         """Size of the input, and how images are converted to it."""
-        return ImageInput(self.image_size, self.image_resize, self.gray_range, self.channels, self.reduced_jpeg)
+        return ImageInput(
+            self.image_size,
+            self.image_resize,
+            self.gray_range,
+            self.channels,
+            self.reduced_jpeg,
+            self.enlarged_by,
+        )
 
     @property
     def inputs(self) -> dict[str, TensorInfo]:
@@ -167,7 +176,8 @@ class ModelSpec:
 
     @property
     def _meaning(self) -> str:
-        return "gray, 0 black to 255 white" if self.channels == GRAY else "red, green and blue, 0 dark to 255 bright"
+        colors = "gray, 0 black to 255 white" if self.channels == GRAY else "red, green and blue, 0 dark to 255 bright"
+        return f"{colors}, enlarged by the network {self.enlarged_by.uri}" if self.enlarged_by else colors
 
     @property
     def predicted(self) -> str:
@@ -223,6 +233,8 @@ class ModelSpec:
         """Writes contract.json to `folder`."""
         special = {name for name in OPTIONAL if getattr(self, name) != getattr(type(self), name)}
         fields = dataclasses.asdict(self) | {"scales": [scale._asdict() for scale in self.scales]}
+        if self.enlarged_by:
+            fields["enlarged_by"] = self.enlarged_by._asdict()
         if not self.tensors.class_map:
             del fields["tensors"]["class_map"]
         values = {
@@ -263,6 +275,8 @@ class ModelSpec:
         known |= {"image_resize": values.get("image_resize", STRETCH), "gray_range": as_range(values.get("gray_range"))}
         known["channels"] = values.get("channels", GRAY)  # older contracts are of gray images
         known["reduced_jpeg"] = bool(values.get("reduced_jpeg", False))
+        if enlarged_by := values.get("enlarged_by"):
+            known["enlarged_by"] = Enlargement(**enlarged_by)
         known["lateral"] = bool(values.get("lateral", False))
         known["covariates"] = covariates_from_json(values.get("covariates", ()))
         threshold = values.get("ood_threshold")

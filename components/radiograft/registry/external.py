@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from radiograft import storage
-from radiograft.registry import versions
+from radiograft.registry import generators, versions
 from radiograft.registry.result_types import Estimate
 from radiograft.utils import json_io
 from radiograft.utils.text import check_record_name
@@ -77,7 +77,7 @@ def write_record(registry: str, model: str, summary: Mapping[str, Any], files: M
 def check_new_record(registry: str, model: str, number: int, name: str) -> None:
     """Checks that a record can be written, before hours of evaluation. Raises as `write_record`."""
     check_record_name("name", name)
-    versions.read_manifest(registry, model, number)
+    generators.check_classifier(registry, model, number)
     if storage.exists(_record_uri(registry, model, number, name)):
         raise _exists_error(number, name)
 

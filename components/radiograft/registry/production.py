@@ -11,7 +11,7 @@ import json
 from typing import NamedTuple
 
 from radiograft import storage
-from radiograft.registry import versions
+from radiograft.registry import generators, versions
 from radiograft.utils import json_io
 
 POINTER = "production.json"
@@ -79,9 +79,10 @@ def promote(
 
     Raises:
         FileNotFoundError: the version does not exist.
+        ValueError: the version is a generator of super-resolution.
         ConflictError: the production pointer has changed.
     """
-    versions.read_manifest(registry, model, number)
+    generators.check_classifier(registry, model, number)
     _write_pointer(registry, model, Change(number, utc_now(), run_id, reason), expected)
 
 

@@ -103,6 +103,7 @@ class DataSummary(TypedDict):
     image_resize: NotRequired[str]
     gray_range: NotRequired[list[int] | None]
     image_channels: NotRequired[int]
+    image_enlarged_by: NotRequired[dict[str, Any]]
     color: NotRequired[ColorCounts]
     files: NotRequired[dict[str, Any] | None]
     source: NotRequired[str]
@@ -110,11 +111,12 @@ class DataSummary(TypedDict):
 
 
 class DataLineage(TypedDict):
-    """Source and fingerprint of the data, and all settings of the run."""
+    """Source and fingerprint of the data, all settings of the run, and the network that enlarged the images."""
 
     source: str
     fingerprint: str
     settings: dict[str, bool | int | float | str]
+    enlarged_by: NotRequired[dict[str, Any]]
 
 
 class ConfounderGroup(TypedDict):

@@ -107,6 +107,7 @@ def _data(data: DataSummary, lineage: Facts) -> list[str]:
         "Splits [20, 21]": "patient-disjoint",
         "Excluded [8, 33]": "; ".join(excluded),
         "Converted [9]": "; ".join(converted),
+        "Enlarged [9]": _enlarged(data),
     }
     splits = data.get("splits", {})
     labels = list(next(iter(splits.values()))["positives"]) if splits else []
@@ -121,6 +122,14 @@ def _data(data: DataSummary, lineage: Facts) -> list[str]:
     ]
     table = _table(["split", "images", "patients", *(f"with {label}" for label in labels)], rows) if rows else []
     return [*_items(items), *table]
+
+
+def _enlarged(data: DataSummary) -> str:
+    enlarged_by = data.get("image_enlarged_by")
+    if not enlarged_by:
+        return ""
+    scale, uri, sha256 = (enlarged_by[name] for name in ("scale", "uri", "sha256"))
+    return f"images were enlarged by a network, {scale} times: their detail is an estimate; {uri}, manifest {sha256}"
 
 
 def _kept_epochs(results: EvaluationResults, published: str) -> str:

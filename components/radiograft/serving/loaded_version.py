@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,15 +15,16 @@ import tensorflow as tf
 from radiograft.backbones import get_backbone
 from radiograft.evaluation import predictions
 from radiograft.explain import class_activation
+from radiograft.imaging.burned_note import with_note
 from radiograft.imaging.decode import as_served, decode, inspect_image
 from radiograft.models.artifact import load_model
 from radiograft.models.covariates import parse_values
 from radiograft.models.spec import OOD_DISTANCE, OOD_FLAG, SAMPLES_SIGNATURE, SERVING_SIGNATURE, ModelSpec
-from radiograft.registry import versions
+from radiograft.registry import generators, versions
 from radiograft.serving.predictions import Distance, Prediction, TargetValue, decide
 from radiograft.serving.training_images import TrainingImages
 
-VERSION_URI = re.compile(r"(?P<registry>.+)/(?P<model>[^/]+)/(?P<number>[1-9][0-9]*)/?")
+ENLARGED_NOTE = "Enlarged by a network: detail is an estimate. Research only. Not for diagnosis."
 
 
 class LoadedVersion:
@@ -41,8 +41,9 @@ class LoadedVersion:
 
         Raises:
             FileNotFoundError: the version or one of its files is missing.
-            ValueError: a file does not match the manifest.
+            ValueError: a file does not match the manifest, or the version is a generator of super-resolution.
         """
+        generators.check_classifier(registry, model, number)
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="radiograft-version-")
             folder = Path(self._temporary.name)
@@ -200,10 +201,12 @@ class LoadedVersion:
     def heat_map(self, content: bytes, label: str) -> bytes:
         """Returns a PNG file: the image at the model's size, overlaid with the Grad-CAM map of a label.
 
-        Patient data are missing in it.
+        Patient data are missing in it. If a network enlarged the image, a note below it says so.
         """
         image = decode(tf.constant(content), self.spec.image_input).numpy()
         (heat,) = self._heat_maps.grad_cam(image[None], self.spec.labels.index(label))
+        if self.spec.enlarged_by:
+            return with_note(class_activation.blend(image, heat), ENLARGED_NOTE)
         return class_activation.overlay(image, heat)
 
     @functools.cached_property
@@ -251,7 +254,7 @@ def load_version(uri: str | Path) -> LoadedVersion:
 
     Raises:
         FileNotFoundError: the version or one of its files is missing.
-        ValueError: the URI is not that of a version, or a file does not match the manifest.
+        ValueError: the URI is not that of a classifier's version, or a file does not match the manifest.
 
     Example:
         >>> version = load_version("registry/chest-radiograph/3")  # doctest: +SKIP
@@ -259,7 +262,4 @@ def load_version(uri: str | Path) -> LoadedVersion:
                file      label  probability  threshold  positive note
         0  film.png  Pneumonia     0.123456        0.5     False
     """
-    match = VERSION_URI.fullmatch(str(uri))
-    if not match:
-        raise ValueError(f"uri must be REGISTRY/MODEL/NUMBER, got {str(uri)!r}")
-    return LoadedVersion(match["registry"], match["model"], int(match["number"]))
+    return LoadedVersion(*generators.parse_version_uri("uri", str(uri)))

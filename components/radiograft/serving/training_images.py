@@ -20,6 +20,9 @@ SYNTHETIC = (
     "this version was made from synthetic images ({source}): its probabilities say nothing about real radiographs"
 )
 UNRECORDED = "this version records no sizes and gray values of its development images: files are not compared with them"
+ENLARGED = (
+    "a network ({uri}) enlarged the training images and enlarges each file, also in heat maps: detail is an estimate"
+)
 COLOR = "in color; development images are gray"
 GRAY_IMAGE = "gray; development images are in color"
 
@@ -33,6 +36,7 @@ class TrainingImages(NamedTuple):
         in_color: whether any was in color, None if unknown.
         in_gray: whether any was gray, None if unknown.
         ranges: sizes and gray values, see `image_ranges.measure_ranges`; NaN if unknown.
+        enlarged_by: URI of the network that enlarged them, empty without one.
     """
 
     source: str
@@ -40,6 +44,7 @@ class TrainingImages(NamedTuple):
     in_color: bool | None
     in_gray: bool | None
     ranges: np.ndarray
+    enlarged_by: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -59,13 +64,15 @@ class TrainingImages(NamedTuple):
             in_color,
             in_gray,
             ReferenceSample.read(reference.read_bytes()).ranges if reference.is_file() else unknown_ranges(),
+            str((lineage.get("enlarged_by") or {}).get("uri", "")),
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings that hold for every prediction of the version."""
         synthetic = [SYNTHETIC.format(source=self.source)] if self.synthetic else []
-        return (*synthetic, *([UNRECORDED] if np.isnan(self.ranges).all() else []))
+        enlarged = [ENLARGED.format(uri=self.enlarged_by)] if self.enlarged_by else []
+        return (*synthetic, *enlarged, *([UNRECORDED] if np.isnan(self.ranges).all() else []))
 
     def describe_differences(self, content: bytes, image: np.ndarray) -> list[str]:
         """Describes how a file differs from the development images in kind, size and gray values.

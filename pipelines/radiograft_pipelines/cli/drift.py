@@ -13,6 +13,7 @@ import click
 from rich.table import Table
 
 from radiograft.config import Ingest
+from radiograft.registry import generators
 from radiograft.registry import versions as registry
 from radiograft_pipelines.cli.console import (
     cli_errors,
@@ -71,7 +72,7 @@ def drift(
 
 
 def _compare(ref: RegistryRef, number: int, data_format: str, source: str, table: str) -> DriftRun:
-    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    generators.check_classifier(*ref, number)  # before TensorFlow's slow import
     import_tensorflow()
     from radiograft.drift.monitor import VERSION_FILES, compare_with_version
 

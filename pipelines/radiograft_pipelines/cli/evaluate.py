@@ -16,7 +16,7 @@ from radiograft.config import Evaluate, Ingest
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import apply_overrides, load_settings_file
 from radiograft.imaging.corruption_sets import CORRUPTIONS
-from radiograft.registry import external
+from radiograft.registry import external, generators
 from radiograft.registry import versions as registry
 from radiograft.registry.external_results import ExternalResults
 from radiograft.utils.text import check_record_name
@@ -121,7 +121,7 @@ def default_name(source: str, data_format: str) -> str:
 def _evaluate(
     ref: RegistryRef, number: int, name: str, values: Mapping[str, Scalar], options: Mapping[str, Any]
 ) -> ExternalEvaluation:
-    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    generators.check_classifier(*ref, number)  # before TensorFlow's slow import
     import_tensorflow()
     from radiograft.external.evaluate import VERSION_FILES, evaluate_version
 

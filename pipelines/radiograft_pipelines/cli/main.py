@@ -18,6 +18,7 @@ from radiograft.config.resolution import (
     HYPERPARAMETER_SEARCH,
     PIPELINES,
     RETRAINING,
+    SUPER_RESOLUTION,
     TRANSFER_LEARNING,
 )
 from radiograft_pipelines.cli import cluster as cluster_commands
@@ -25,7 +26,7 @@ from radiograft_pipelines.cli.console import cli_errors, console, format_interva
 from radiograft_pipelines.cli.drift import drift
 from radiograft_pipelines.cli.evaluate import evaluate
 from radiograft_pipelines.cli.models import models
-from radiograft_pipelines.cli.predict import predict, screen
+from radiograft_pipelines.cli.predict import enlarge, predict, screen
 from radiograft_pipelines.cli.search import search
 from radiograft_pipelines.cli.weights import weights
 from radiograft_pipelines.dags.form import explain_setting
@@ -41,6 +42,7 @@ def main() -> None:
 
 models.add_command(predict)
 models.add_command(screen)
+models.add_command(enlarge)
 main.add_command(models)
 main.add_command(evaluate)
 main.add_command(drift)
@@ -60,7 +62,7 @@ for command in cluster_commands.COMMANDS:
     type=click.Choice(PIPELINES),
     help=f"{RETRAINING} trains only if data or settings changed; {CUTOFF_SEARCH} tries several cut-offs in parallel; "
     f"{BACKBONE_COMPARISON} trains several backbones; {HYPERPARAMETER_SEARCH} searches settings, then trains with the "
-    "best.",
+    f"best; {SUPER_RESOLUTION} (experimental) trains an enlarging network.",
 )
 @out_option
 def run(settings: str, assignments: tuple[str, ...], pipeline: str, out: Path) -> None:
@@ -104,7 +106,9 @@ def _run(run_id: str, out: Path) -> None:
         except RunFailedError as failure:
             click.echo(f"\n{failure}\nnothing was published", err=True)
             sys.exit(1)
-    if summary["trained"]:
+    if "super_resolution" in summary:
+        _print_generator(summary)
+    elif summary["trained"]:
         _print_summary(summary)
     else:
         console.print(f"{escape(summary['reason'])}: nothing was trained", highlight=False)
@@ -146,6 +150,27 @@ def _print_summary(summary: dict[str, Any]) -> None:
     ):
         console.print(f"[bold]{label}[/]: {escape(value)}", highlight=False)
     console.print("Research only. Not for diagnosis.")
+
+
+def _print_generator(summary: dict[str, Any]) -> None:
+    """Prints the outcome of a super-resolution run."""
+    results = summary["super_resolution"]
+    table = Table("", "PSNR (95%)", "SSIM", "MS-SSIM", "energy ratio", box=None, pad_edge=False)
+    for method in ("ours", "projected", "bicubic"):
+        means = {metric: each[method]["mean"] for metric, each in results["metrics"].items()}
+        psnr = means.pop("psnr")
+        others = (format_metric(mean["value"]) for mean in means.values())
+        table.add_row(method, format_interval(psnr["value"], psnr["low"], psnr["high"]), *others)
+    console.print(table)
+    flagged = f"{len(results['flagged'])} of {results['n_images']} test images are flagged"
+    for label, value in (
+        (f"{summary['model']} version {summary['version']}", summary["version_uri"]),
+        ("added energy", flagged),
+        ("report", summary["report"]),
+        ("data report", summary["data_report"]),
+    ):
+        console.print(f"[bold]{label}[/]: {escape(value)}", highlight=False)
+    console.print("Experimental. Research only. Not for diagnosis.")
 
 
 def _metrics_table(rows: Mapping[str, dict[str, Any]]) -> Table:

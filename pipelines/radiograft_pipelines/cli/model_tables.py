@@ -82,6 +82,35 @@ class VersionRecord(NamedTuple):
         return formatted
 
 
+class GeneratorRecord(NamedTuple):
+    """The metadata of a generator of super-resolution: manifest, metrics, lineage and specification."""
+
+    manifest: Mapping[str, Any]
+    results: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    spec: Mapping[str, Any]
+
+
+def print_generators(versions: Iterable[GeneratorRecord]) -> None:
+    """Prints one line per generator of super-resolution, the newest last."""
+    table = _table("version", "kind", "created (UTC)", "pixels", "test PSNR (95%)", "over bicubic", "patients", "data")
+    for manifest, results, lineage, spec in versions:
+        with _metadata_errors(int(manifest["version"])):
+            psnr = results["metrics"]["psnr"]
+            _add_row(
+                table,
+                manifest["version"],
+                "super-resolution",
+                manifest["created"][:16].replace("T", " "),
+                f"{spec['image_size'] // spec['scale']} to {spec['image_size']}",
+                _interval(psnr["ours"]["mean"]),
+                _interval(psnr["bicubic"]["difference"]),
+                results["n_patients"],
+                lineage["fingerprint"][:FINGERPRINT_DIGITS],
+            )
+    _print(table)
+
+
 def print_versions(versions: Iterable[VersionRecord], current: Production | None) -> None:
     """Prints one line per version, the newest last."""
     versions = list(versions)

@@ -16,7 +16,7 @@ from radiograft import storage
 from radiograft.config import RegistrySettings
 from radiograft.config.base import check_http_url
 from radiograft.config.evaluation import parse_external_minimums
-from radiograft.registry import external, model_registry, production
+from radiograft.registry import external, generators, model_registry, production
 from radiograft.registry import versions as registry
 from radiograft.registry.results import parse_results
 from radiograft_pipelines.cli import model_tables
@@ -64,14 +64,21 @@ def registry_options(command: Callable[..., None]) -> Callable[..., None]:
 @models.command("list")
 @registry_options
 def list_versions(ref: RegistryRef) -> None:
-    """Lists the versions with production status, test AUROC or R², gate, data fingerprint and registration."""
+    """Lists the versions with production status, test AUROC or R², gate, data fingerprint and registration.
+
+    Generators of super-resolution are listed with their scale and test PSNR.
+    """
     current = production.read_production(*ref)  # before listing, so that the list includes the version it names
     numbers = registry.list_versions(*ref)
     if not numbers:
         raise FileNotFoundError(f"{ref.model} has no versions in {ref.uri}; choose another model with --model")
+    read = _read_generator if generators.is_generator(registry.read_manifest(*ref, numbers[-1])) else _read_version
     with ThreadPoolExecutor(storage.PARALLEL_TRANSFERS) as pool:
-        versions = list(pool.map(lambda number: _read_version(ref, number), numbers))
-    model_tables.print_versions(versions, current)
+        versions: list[Any] = list(pool.map(lambda number: read(ref, number), numbers))
+    if read is _read_generator:
+        model_tables.print_generators(versions)
+    else:
+        model_tables.print_versions(versions, current)
 
 
 @models.command()
@@ -94,14 +101,19 @@ def show(ref: RegistryRef, number: int) -> None:
 @registry_options
 def verify(ref: RegistryRef, number: int) -> None:
     """Verifies the checksums of a version, its predictions on the sample images, and its external evaluations."""
-    files = registry.verify_version(*ref, number)["files"]
-    click.echo(f"version {number}: {len(files)} files match their SHA-256")
+    manifest = registry.verify_version(*ref, number)
+    click.echo(f"version {number}: {len(manifest['files'])} files match their SHA-256")
+    if generators.is_generator(manifest):
+        difference = load_generator(ref, number).verify_consistency()
+        click.echo(f"version {number}: an enlarged image, shrunk, is its input within {difference} gray levels")
+        return
     evaluated = external.verify_records(*ref, number)
     if evaluated:
         click.echo(f"version {number}: {evaluated} files of external evaluations match their SHA-256")
     with load_version(ref, number) as loaded:
-        difference = loaded.verify_golden_predictions()
-    click.echo(f"version {number}: sample predictions match, largest difference {difference:.1e}")
+        click.echo(
+            f"version {number}: sample predictions match, largest difference {loaded.verify_golden_predictions():.1e}"
+        )
 
 
 @models.command()
@@ -165,6 +177,7 @@ def rollback(ref: RegistryRef, reason: str) -> None:
 def register(ref: RegistryRef, number: int, url: str) -> None:
     """Registers a version in a Kubeflow Model Registry. What is registered already is left unchanged."""
     check_http_url("--model-registry", url)
+    generators.check_classifier(*ref, number)
     registration = model_registry.register_version(url, *ref, number)
     click.echo(f"version {number} of {ref.model} is registered: {registration.link}")
 
@@ -178,7 +191,23 @@ def diff(ref: RegistryRef, one: int, other: int) -> None:
     model_tables.print_difference(_read_version(ref, one), _read_version(ref, other))
 
 
+def _read_generator(ref: RegistryRef, number: int) -> model_tables.GeneratorRecord:
+    objects = registry.read_objects(*ref, number, generators.METRICS, "lineage.json", generators.SPEC)
+    results, lineage, spec = objects
+    return model_tables.GeneratorRecord(registry.read_manifest(*ref, number), results, lineage, spec)
+
+
+def load_generator(ref: RegistryRef, number: int) -> Any:
+    """Loads a generator of super-resolution."""
+    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    import_tensorflow()
+    from radiograft.serving.loaded_generator import LoadedGenerator
+
+    return LoadedGenerator(f"{ref.uri}/{ref.model}/{number}")
+
+
 def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
+    generators.check_classifier(*ref, number)
     metrics, lineage = registry.read_objects(*ref, number, "metrics.json", "lineage.json")
     registration = model_registry.read_registration(*ref, number)
     return model_tables.VersionRecord(
@@ -188,8 +217,8 @@ def _read_version(ref: RegistryRef, number: int) -> model_tables.VersionRecord:
 
 @contextlib.contextmanager
 def load_version(ref: RegistryRef, number: int) -> Iterator[Any]:
-    """Loads a version from a temporary copy."""
-    registry.read_manifest(*ref, number)  # rejects an unknown version before TensorFlow's slow import
+    """Loads a classifier from a temporary copy."""
+    generators.check_classifier(*ref, number)  # before TensorFlow's slow import
     import_tensorflow()
     from radiograft.serving.loaded_version import LoadedVersion
 

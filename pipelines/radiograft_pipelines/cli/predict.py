@@ -1,4 +1,4 @@
-"""`radiograft models predict` and `screen`: run a version on image files."""
+"""`radiograft models predict`, `screen` and `enlarge`: run a version on image files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from radiograft import storage
 from radiograft.utils.quoting import parse_assignments
 from radiograft.utils.text import escape_control_characters
 from radiograft_pipelines.cli import model_tables
-from radiograft_pipelines.cli.models import DISCLAIMER, RegistryRef, load_version, registry_options
+from radiograft_pipelines.cli.models import DISCLAIMER, RegistryRef, load_generator, load_version, registry_options
 
 
 @click.command()
@@ -149,3 +149,33 @@ def screen(ref: RegistryRef, number: int, paths: tuple[Path, ...], report: Path 
         rows = [{"path": str(each.path), "distances": each.distances, "rate": each.rate} for each in screenings]
         content = {"model": ref.model, "version": number, "threshold": threshold, "screenings": rows}
         storage.write_bytes(str(report), json.dumps(content, indent=2).encode())
+
+
+@click.command()
+@click.argument("number", type=int)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "folder",
+    default="enlarged",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the PNG files.",
+)
+@registry_options
+def enlarge(ref: RegistryRef, number: int, files: tuple[Path, ...], folder: Path) -> None:
+    """Enlarges PNG, JPEG or DICOM files by a generator of super-resolution (experimental).
+
+    Each PNG has a note below the image that a network enlarged it. A file that is larger than the generator's input is
+    rejected. An image with more energy at high frequencies than real ones have is flagged. Research only. Not for
+    diagnosis.
+    """
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+    loaded = load_generator(ref, number)
+    for position, path in enumerate(files, 1):
+        enlarged, target = loaded.enlarge(path), folder / f"{position}-{path.stem}.png"
+        storage.write_bytes(str(target), enlarged.png)
+        click.echo(escape_control_characters(f"{path}: {target}{', flagged' if enlarged.is_flagged else ''}"))
+    click.echo(DISCLAIMER)

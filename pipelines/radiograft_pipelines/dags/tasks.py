@@ -16,6 +16,11 @@ from radiograft.stages.ingest.component import ingest
 from radiograft.stages.preprocess.component import collect_shards, list_workers, preprocess
 from radiograft.stages.publish.component import publish
 from radiograft.stages.select_model.component import choose_backbone, choose_model, list_backbones, list_cut_offs
+from radiograft.stages.super_resolution.component import (
+    evaluate_super_resolution,
+    publish_super_resolution,
+    train_super_resolution,
+)
 from radiograft.storage.dicomweb_uri import PASSWORD_VARIABLE, TOKEN_VARIABLE, USER_VARIABLE
 from radiograft.storage.pseudonyms import SALT_VARIABLE
 from radiograft.utils.gpus import PROMISED_GPUS_VARIABLE
@@ -149,6 +154,33 @@ def publish_task(data: dsl.PipelineTask, model: Any, evaluated: dsl.PipelineTask
     """Publishes the model to the registry. Never cached, because each run publishes its own version."""
     inputs = {name: evaluated.outputs[name] for name in ("evaluation", "report", "tensorboard")}
     task = publish(model=model, run_id=RUN_ID, settings=data.outputs["publish_settings"], **inputs)
+    task.set_caching_options(False)
+    task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)
+    return restrict_pod(task, cpu="1", memory="2Gi", hours=1)
+
+
+def train_super_resolution_task(data: dsl.PipelineTask, shards: Any) -> dsl.PipelineTask:
+    """Trains a generator on crops of the images."""
+    task = train_super_resolution(
+        shards=shards,
+        settings=data.outputs["super_resolution_settings"],
+        backbone_settings=data.outputs["extract_features_settings"],
+        checkpoint_root=data.outputs["registry"],
+        run_id=RUN_ID,
+    )
+    return request_gpus(task, cpu="8", memory="32Gi", shared_memory="8Gi", hours=72)
+
+
+def evaluate_super_resolution_task(data: dsl.PipelineTask, shards: Any, model: Any) -> dsl.PipelineTask:
+    """Evaluates a generator on the test images."""
+    task = evaluate_super_resolution(shards=shards, model=model, settings=data.outputs["evaluate_settings"])
+    return request_gpus(task, cpu="8", memory="16Gi", shared_memory="8Gi", hours=12)
+
+
+def publish_super_resolution_task(data: dsl.PipelineTask, model: Any, evaluated: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Publishes a generator to the registry. Never cached, because each run publishes its own version."""
+    inputs = {name: evaluated.outputs[name] for name in ("evaluation", "report")}
+    task = publish_super_resolution(model=model, run_id=RUN_ID, settings=data.outputs["publish_settings"], **inputs)
     task.set_caching_options(False)
     task.set_env_variable(IMAGE_VARIABLE, TRAINER_IMAGE)
     return restrict_pod(task, cpu="1", memory="2Gi", hours=1)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from radiograft import storage
 from radiograft.config.base import Scalar
-from radiograft.config.resolution import PIPELINES, RETRAINING, fill_form
+from radiograft.config.resolution import PIPELINES, RETRAINING, SUPER_RESOLUTION, fill_form
 from radiograft.data import change_detection
 from radiograft.registry.deciding_metrics import split_accuracy
 from radiograft.registry.result_types import SplitMetrics
@@ -101,7 +101,8 @@ def _run(pipeline: str, values: Mapping[str, Scalar], folder: Path, console: Con
     (root,) = (folder / "artifacts").iterdir()
     changes = change_detection.read(root / "ingest" / "catalog")
     trained = changes.changed or pipeline != RETRAINING
-    outcome = _summarize(root, folder, values) if trained else {"reason": changes.reason, "artifacts": str(root)}
+    summarize = _summarize_generator if pipeline == SUPER_RESOLUTION else _summarize
+    outcome = summarize(root, folder, values) if trained else {"reason": changes.reason, "artifacts": str(root)}
     summary = {"run_id": folder.name, "trained": trained, **outcome, "seconds": seconds}
     if trained:
         _replace_link(folder.parent / "latest", folder)
@@ -191,6 +192,25 @@ def _summarize(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[s
         "data_report": str(folder / "data.html"),
         "tensorboard": str(folder / "tensorboard"),
         "search": str(folder / "search") if search.is_dir() else "",
+        "artifacts": str(root),
+    }
+
+
+def _summarize_generator(root: Path, folder: Path, values: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Copies the reports of a super-resolution run to its folder and returns the summary of the artifacts."""
+    shutil.copy(root / "evaluate-super-resolution" / "report", folder / "report.html")
+    shutil.copy(root / "collect-shards" / "data_report", folder / "data.html")
+    version = json.loads((root / "publish-super-resolution" / "version").read_text())
+    evaluation = root / "evaluate-super-resolution" / "evaluation"
+    results = json.loads((evaluation / "super_resolution_metrics.json").read_text())
+    return {
+        "model": version["model"],
+        "version": version["version"],
+        "version_uri": version["uri"],
+        "registry": values["publish_registry"],
+        "super_resolution": results,
+        "report": str(folder / "report.html"),
+        "data_report": str(folder / "data.html"),
         "artifacts": str(root),
     }
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from radiograft_pipelines.compile import main
 from tests.helpers.packages import (
     COMPILED,
+    OF_SUPER_RESOLUTION,
     OF_THE_COMPARISON,
     OF_THE_SEARCH,
     OF_THE_TRIALS,
@@ -29,11 +30,14 @@ from tests.helpers.packages import (
 from tests.repository import ROOT
 
 every_package = pytest.mark.parametrize("package", PACKAGES)
+CLASSIFIER_PACKAGES = [package for package in PACKAGES if package != "super_resolution"]
 every_stage_on_gpus = pytest.mark.parametrize(
     ("package", "name"),
     [
-        *((package, name) for package in PACKAGES for name in STAGES_ON_GPUS),
-        *(("hyperparameter_search", name) for name in OF_THE_TRIALS),
+        (package, name)
+        for package, names in TASKS.items()
+        for name in names
+        if name in (*STAGES_ON_GPUS, *OF_THE_TRIALS, *OF_SUPER_RESOLUTION)
     ],
 )
 every_task = pytest.mark.parametrize(
@@ -115,6 +119,7 @@ def test_gpu_stages_require_two_gpus(package: str, name: str) -> None:
         *(("cutoff_search", name) for name in (*ON_NONE, *OF_THE_SEARCH)),
         *(("backbone_comparison", name) for name in (*ON_NONE, *OF_THE_COMPARISON)),
         *(("hyperparameter_search", name) for name in (*ON_NONE, "list-search-workers")),
+        *(("super_resolution", name) for name in ("list-workers", "collect-shards", "publish-super-resolution")),
     ],
 )
 def test_light_tasks_require_no_gpu(package: str, name: str) -> None:
@@ -146,7 +151,8 @@ def test_tasks_retry_with_backoff(package: str, name: str) -> None:
 @every_package
 def test_tasks_with_external_state_are_not_cached(package: str) -> None:
     cached = {name: task.dag["cachingOptions"].get("enableCache", False) for name, task in tasks(package).items()}
-    assert cached == {name: name not in ("ingest", "evaluate", "publish") for name in TASKS[package]}
+    external = ("ingest", "evaluate", "publish", "publish-super-resolution")
+    assert cached == {name: name not in external for name in TASKS[package]}
 
 
 @every_task
@@ -158,7 +164,7 @@ def test_container_installs_nothing(package: str, name: str) -> None:
     assert "subprocess" not in source
 
 
-@every_package
+@pytest.mark.parametrize("package", CLASSIFIER_PACKAGES)
 @pytest.mark.parametrize("name", ["extract-features", "fine-tune"])
 def test_training_tasks_have_stable_checkpoint_arguments(package: str, name: str) -> None:
     inputs = tasks(package)[name].dag["inputs"]["parameters"]
@@ -173,7 +179,7 @@ def test_training_tasks_have_stable_checkpoint_arguments(package: str, name: str
         assert inputs["task_name"] == {"runtimeValue": {"constant": "{{$.pipeline_task_name}}"}}
 
 
-@every_package
+@pytest.mark.parametrize("package", CLASSIFIER_PACKAGES)
 @pytest.mark.parametrize("name", ["evaluate", "publish"])
 def test_run_id_is_kfp_job_id(package: str, name: str) -> None:
     run_id = tasks(package)[name].dag["inputs"]["parameters"]["run_id"]

@@ -26,13 +26,17 @@ MAX_STATEMENTS = 10
 STAGES_IN_ORDER = (
     "ingest", "list_workers", "preprocess", "collect_shards", "extract_features", "fine_tune", "evaluate",
     "publish", "list_cut_offs", "list_backbones", "choose_backbone", "choose_model", "list_search_workers",
-    "run_trials", "choose_settings",
+    "run_trials", "choose_settings", "train_super_resolution", "evaluate_super_resolution",
+    "publish_super_resolution",
 )  # fmt: skip
 SEARCH = "../search"  # the package above the stages, relative to their folder
 FOLDERS = {name: name for name in STAGES_IN_ORDER} | {
     **dict.fromkeys(("list_workers", "preprocess", "collect_shards"), "preprocess"),
     **dict.fromkeys(("list_cut_offs", "list_backbones", "choose_backbone", "choose_model"), "select_model"),
     **dict.fromkeys(("list_search_workers", "run_trials", "choose_settings"), SEARCH),
+    **dict.fromkeys(
+        ("train_super_resolution", "evaluate_super_resolution", "publish_super_resolution"), "super_resolution"
+    ),
 }
 TEXTS = {"ingest": {*OUTPUTS}, "choose_settings": {"extract_features_settings", "fine_tune_settings"}}
 ARTIFACTS: dict[str, dict[str, Any]] = {
@@ -103,6 +107,20 @@ ARTIFACTS: dict[str, dict[str, Any]] = {
         "metrics": dsl.Output[dsl.Metrics],
         "mlpipeline_ui_metadata": dsl.Output[dsl.Artifact],
     },
+    "train_super_resolution": {"shards": dsl.Input[dsl.Dataset], "model": dsl.Output[dsl.Model]},
+    "evaluate_super_resolution": {
+        "shards": dsl.Input[dsl.Dataset],
+        "model": dsl.Input[dsl.Model],
+        "evaluation": dsl.Output[dsl.Artifact],
+        "metrics": dsl.Output[dsl.Metrics],
+        "report": dsl.Output[dsl.HTML],
+    },
+    "publish_super_resolution": {
+        "model": dsl.Input[dsl.Model],
+        "evaluation": dsl.Input[dsl.Artifact],
+        "report": dsl.Input[dsl.HTML],
+        "version": dsl.Output[dsl.Artifact],
+    },
 }
 # Without Metrics and ClassificationMetrics, which KFP stores in an artifact's metadata.
 WRITTEN_AS_FILES = [dsl.Output[kind] for kind in (dsl.Artifact, dsl.Dataset, dsl.HTML, dsl.Markdown, dsl.Model)]
@@ -128,6 +146,9 @@ SCALARS_OF: dict[str, dict[str, type]] = {
     "list_search_workers": SETTINGS,
     "run_trials": {**ATTEMPT, "worker": int, **SETTINGS},
     "choose_settings": {**ATTEMPT, **SETTINGS},
+    "train_super_resolution": {**ATTEMPT, "backbone_settings": str, **SETTINGS},
+    "evaluate_super_resolution": SETTINGS,
+    "publish_super_resolution": {**RUN, **SETTINGS},
 }
 every_stage = pytest.mark.parametrize("stage", STAGES_IN_ORDER)
 

@@ -279,6 +279,16 @@ def test_combine_backbones_for_other_pipeline_raises(pipeline: str, backbones: s
         combine(pipeline, {"compare_backbones": backbones}, [])
 
 
+def test_combine_super_resolution_of_enlarged_images_raises() -> None:
+    with pytest.raises(ValueError, match=r"^image_super_resolution must be empty for .*, got '/registry/g/1'$"):
+        combine("super_resolution", {"image_super_resolution": "/registry/g/1"}, [])
+
+
+def test_combine_super_resolution_has_a_model_name_of_its_own() -> None:
+    assert combine("super_resolution", {}, []) == {"publish_model_name": "super-resolution"}
+    assert combine("super_resolution", {"publish_model_name": "mine"}, []) == {"publish_model_name": "mine"}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -22,7 +22,7 @@ from radiograft.data.catalog import label_column, with_classes
 from radiograft.data.shards.files import RECORDS_SUFFIX
 from radiograft.data.shards.records import parse_fields
 from radiograft.imaging.augment import augment, draw_parameters
-from radiograft.imaging.geometry import GRAY, ImageInput, as_range
+from radiograft.imaging.geometry import GRAY, Enlargement, ImageInput, as_range
 from radiograft.imaging.views import FRONTAL, LATERAL
 from radiograft.registry.results import DataSummary
 
@@ -80,6 +80,7 @@ class Shards:
                 as_range(summary.get("gray_range")),
                 summary.get("image_channels", GRAY),
                 summary.get("image_reduced_jpeg", False),
+                Enlargement(**summary["image_enlarged_by"]) if "image_enlarged_by" in summary else None,
             ),
             augmentation=Augmentation(**json.loads((folder / "augmentation.json").read_text())),
             summary=summary,

@@ -165,7 +165,8 @@ def _write_records(loaded: _LoadedInputs, output: Path) -> None:
     champion.record_seen_images(loaded.data.rows, output)
     # The settings of ingest come from the shards: in a search, those of the model name only its own cut-off.
     record_settings(output, loaded.settings, loaded.folders.model, loaded.folders.shards)
-    write_golden_predictions(loaded.published, output, loaded.spec.covariates, loaded.spec.scales)
+    spec = loaded.spec
+    write_golden_predictions(loaded.published, output, spec.covariates, spec.scales, spec.enlarged_by)
 
 
 def _decide(
@@ -214,9 +215,11 @@ def _add_optional_results(loaded: _LoadedInputs, prediction_results: PredictionR
 
 
 def _read_lineage(data: Shards, output: Path) -> DataLineage:
-    return DataLineage(
-        source=data.summary["source"], fingerprint=data.summary["fingerprint"], settings=read_settings(output)
-    )
+    settings = read_settings(output)
+    found = DataLineage(source=data.summary["source"], fingerprint=data.summary["fingerprint"], settings=settings)
+    if data.image_input.enlarged_by:
+        found["enlarged_by"] = data.image_input.enlarged_by._asdict()
+    return found
 
 
 def _collect_warnings(prediction_results: PredictionResults, drift: DriftReport) -> list[str]:

@@ -120,6 +120,7 @@ def _model_spec(
         task=data.task,
         channels=data.image_input.channels,
         reduced_jpeg=data.image_input.reduced_jpeg,
+        enlarged_by=data.image_input.enlarged_by,
         normalization=read_normalization(extraction.backbone),
         covariates=covariates,
         scales=target_scales(data),

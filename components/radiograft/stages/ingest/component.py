@@ -20,6 +20,7 @@ def ingest(
     evaluate_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     publish_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     search_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
+    super_resolution_settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     run_id: str,
     pipeline: str,
     settings: str,
@@ -50,4 +51,4 @@ def ingest(
     with stage("ingest", catalog.path, resolved_settings.path):
         resolved = resolve.resolve(fields, pipeline, Path(resolved_settings.path))
         resolve.write_stage_settings(resolved, fields)
-        return task.run_with_all_settings(resolved, Path(catalog.path), run_id)
+        return task.run_with_all_settings(resolved, Path(catalog.path), run_id, pipeline)

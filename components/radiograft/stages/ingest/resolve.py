@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, all_settings
+from radiograft.config import Evaluate, ExtractFeatures, FineTune, Preprocess, Publish, SuperResolution, all_settings
 from radiograft.config.base import Scalar, Settings
 from radiograft.config.resolution import resolve_form
 
@@ -16,6 +16,7 @@ STAGE_SETTINGS: dict[str, type[Settings]] = {
     "fine_tune_settings": FineTune,
     "evaluate_settings": Evaluate,
     "publish_settings": Publish,
+    "super_resolution_settings": SuperResolution,
 }
 SEARCH_SETTINGS = "search_settings"  # of all stages, since the trials of a search may differ in any of them
 OUTPUTS = ("registry", SEARCH_SETTINGS, *STAGE_SETTINGS)

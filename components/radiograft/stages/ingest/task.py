@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from radiograft.config import NO_FINDING, ExtractFeatures, Ingest
+from radiograft.config import NO_FINDING, ExtractFeatures, Ingest, Preprocess
 from radiograft.config.base import Scalar, parse_columns, record, record_settings
 from radiograft.config.combinations import check_pooling_of_task
 from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.config.data_policy import FAIL, LEAK
 from radiograft.config.network import FRONTAL_LATERAL
 from radiograft.config.patient_data import covariate_column
+from radiograft.config.resolution import SUPER_RESOLUTION, TRANSFER_LEARNING
 from radiograft.data import change_detection, splits, studies, tasks
 from radiograft.data.catalog import (
     Catalog,
@@ -25,6 +26,7 @@ from radiograft.data.catalog import (
     summarize_exclusions,
 )
 from radiograft.data.deidentify import deidentify
+from radiograft.data.enlargement import find_enlargement
 from radiograft.data.patient_data import check_covariate_columns, type_covariates
 from radiograft.data.quality import readers, row_checks
 from radiograft.data.quality.filter import DataFilter
@@ -35,6 +37,7 @@ from radiograft.data.sources.readers import FORMATS_WITH_FIXED_LABELS, READERS
 from radiograft.data.split_advice import advise_splits
 from radiograft.metrics.patient_data import check_disguised_labels
 from radiograft.models.covariates import Covariate
+from radiograft.registry.generators import check_name
 from radiograft.registry.results import ReaderAgreement
 from radiograft.storage.pseudonyms import redact_names
 from radiograft.utils.quoting import quote_name
@@ -44,15 +47,22 @@ log = logging.getLogger(__name__)
 MAX_LISTED = 5  # labels in a line of the log
 
 
-def run_with_all_settings(form: Mapping[str, Scalar], output: Path, run_id: str) -> bool:
+def run_with_all_settings(
+    form: Mapping[str, Scalar], output: Path, run_id: str, pipeline: str = TRANSFER_LEARNING
+) -> bool:
     """Runs ingest and records the settings of all stages.
 
     Returns:
         Whether data or settings changed since the version in production.
 
     Raises:
-        ValueError: as `run`, or the data lack what the settings of a later stage need.
+        FileNotFoundError: as `run`, or image_super_resolution does not exist.
+        ValueError: as `run`, or the data or the registry lack what the settings of a later stage need.
     """
+    preprocess = Preprocess.of(form)
+    find_enlargement(preprocess, preprocess.channels())
+    registry, name = (str(form[key]) for key in ("publish_registry", "publish_model_name"))
+    check_name(registry, name, generators=pipeline == SUPER_RESOLUTION)
     patient_data = ExtractFeatures.of(form).patient_data()
     catalog = run(Ingest.of(form), output, int(form["train_batch_size"]), patient_data)
     _check_data_of_network(catalog, form)

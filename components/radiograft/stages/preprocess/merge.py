@@ -28,6 +28,7 @@ from radiograft.data.catalog import (
     count_splits,
     summarize_exclusions,
 )
+from radiograft.data.enlargement import find_enlargement
 from radiograft.data.file_counts import count_files
 from radiograft.data.quality import image_checks, summary
 from radiograft.data.quality.filter import DataFilter
@@ -74,8 +75,8 @@ def run(settings: Preprocess, catalog_folder: Path, parts: Sequence[Path], outpu
     kept = kept.assign(pixels=kept["height"] * kept["width"], color=np.where(is_colored[kept.index], "yes", "no"))
     kept, channels = kept.reset_index(drop=True), _read_common(parts, color.FILE)
     values = as_range(_read_common(parts, gray_range.FILE))
-    reduced = settings.image_reduced_jpeg
-    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"], reduced)
+    reduced, enlargement = settings.image_reduced_jpeg, find_enlargement(settings, channels["channels"])
+    target = ImageInput(settings.stored_size, settings.image_resize, values, channels["channels"], reduced, enlargement)
     sample = color.ColorSample(*channels["sample"])
     _describe(settings, target, sample, catalog, kept, statuses["mode"], data_filter, output)
     summary.record_previous_counts(catalog_folder, output)
@@ -179,6 +180,7 @@ def _describe(
         "gray_range": target.gray_range,
         "image_channels": target.channels,
         **({"image_reduced_jpeg": True} if target.reduced_jpeg else {}),
+        **({"image_enlarged_by": target.enlarged_by._asdict()} if target.enlarged_by else {}),
         "color": {
             "images": len(rows),
             "in_color": int((rows["color"] == "yes").sum()),
@@ -189,7 +191,11 @@ def _describe(
         "fingerprint": catalog.fingerprint(),
         "splits": count_splits(rows, catalog.labels, catalog.task),
         "catalogued": count_splits(catalog.rows, catalog.labels, catalog.task),
-        "notes": [*catalog.notes, *check_classes(rows, catalog.labels, excluded, catalog.task)],
+        "notes": [
+            *catalog.notes,
+            *_enlargement_notes(rows, target),
+            *check_classes(rows, catalog.labels, excluded, catalog.task),
+        ],
         "excluded": summarize_exclusions(excluded),
         "readers": list(catalog.readers),
         "converted": {str(mode): int(count) for mode, count in converted.items()},
@@ -200,6 +206,17 @@ def _describe(
     _record_defects(catalog, rows, data_filter, excluded, totals, output)
     boxes = _boxes_of_inputs(catalog.boxes, rows, target)
     shard_files.write_description(output, rows, settings.augmentation(), totals, boxes)
+
+
+def _enlargement_notes(rows: pd.DataFrame, target: ImageInput) -> list[str]:
+    """Says that a network enlarged the images, and of how many it replaced recorded detail."""
+    if not target.enlarged_by:
+        return []
+    size = target.before_enlarging().size
+    larger = int((rows[["height", "width"]].min(axis=1) > size).sum())
+    note = f"images were enlarged by a network from {size} to {target.size} pixels: their detail is an estimate"
+    loss = f"{larger:,} of {len(rows):,} images had more than {size} pixels a side: this detail was lost"
+    return [f"{note} ({target.enlarged_by.uri})", *([f"{loss}; clear image_super_resolution"] if larger else [])]
 
 
 def _boxes_of_inputs(boxes: pd.DataFrame, rows: pd.DataFrame, target: ImageInput) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from radiograft.config import Preprocess
 from radiograft.config.data_policy import COLOR, INVERTED, REPORT, DataPolicy
 from radiograft.data import color, gray_range, studies
 from radiograft.data.catalog import Catalog, label_column
+from radiograft.data.enlargement import find_enlargement
 from radiograft.data.image_loader import LoadedImage, decode_in_order, decode_rows
 from radiograft.data.quality.image_checks import check_image
 from radiograft.data.shards import files as shard_files
@@ -81,13 +82,15 @@ def choose_input(settings: Preprocess, rows: pd.DataFrame, channels: int) -> Ima
     """Returns how images are converted. All workers choose the same range of gray values.
 
     Raises:
-        ValueError: hue or saturation are to be augmented, and the images are gray.
+        FileNotFoundError: as `find_enlargement`.
+        ValueError: hue or saturation are to be augmented, and the images are gray; or as `find_enlargement`.
     """
     settings.augmentation().check_channels(channels)
     chosen = settings.gray_range() or gray_range.measure(rows)
     if chosen:
         log.info("16-bit images: gray values from %d to %d are scaled to 8 bits", *chosen)
-    return ImageInput(settings.stored_size, settings.image_resize, chosen, channels, settings.image_reduced_jpeg)
+    reduced, enlargement = settings.image_reduced_jpeg, find_enlargement(settings, channels)
+    return ImageInput(settings.stored_size, settings.image_resize, chosen, channels, reduced, enlargement)
 
 
 def _split_of(shard: Shard) -> str:

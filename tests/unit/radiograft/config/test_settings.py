@@ -366,6 +366,7 @@ def test_record_settings_merges_settings_of_inputs(tmp_path: Path) -> None:
         "image_crop_size": 0,
         "image_gray_range": "auto",
         "image_reduced_jpeg": False,
+        "image_super_resolution": "",
         "image_resize": "stretch",
         "image_size": 64,
         "preprocess_workers": 1,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radiograft.imaging.decode import decode
-from radiograft.imaging.geometry import ImageInput, boxes_in_square, without_borders
+from radiograft.imaging.geometry import Enlargement, ImageInput, boxes_in_square, place_in_square, without_borders
 from tests.helpers.images import encode
 
 BOX = [0.25, 0.5, 0.5, 0.25]
@@ -54,3 +54,18 @@ def test_without_borders_returns_only_the_image(height: int, width: int) -> None
     square = decode(tf.constant(encode(np.full((height, width), 90, np.uint8))), ImageInput(32, "pad")).numpy()
     np.testing.assert_array_equal(without_borders(square, height, width, ImageInput(32, "pad")), 90)
     np.testing.assert_array_equal(without_borders(square, height, width, ImageInput(32)), square)
+
+
+@given(
+    sides=st.tuples(st.integers(16, 5000), st.integers(16, 5000)),
+    size=st.integers(8, 256),
+    scale=st.sampled_from([2, 4]),
+)
+def test_place_in_enlarged_square_is_that_before_enlarging_times_the_scale(
+    sides: tuple[int, int], size: int, scale: int
+) -> None:
+    """Fails if boxes and borders are placed by the large size, whose rounding differs."""
+    target = ImageInput(size * scale, "pad", enlarged_by=Enlargement("registry/g/1", scale, "0" * 64))
+    start, length = place_in_square(*sides, ImageInput(size, "pad"))
+    assert place_in_square(*sides, target) == (start * scale, length * scale)
+    assert target.before_enlarging() == ImageInput(size, "pad")

@@ -132,6 +132,14 @@ def test_plain_text_renders_literally(text: str) -> None:
     assert kinds <= {"text", "text_special"}
 
 
+def test_model_card_names_the_network_that_enlarged_the_images() -> None:
+    enlarged_by = {"uri": "/registry/super-resolution/3", "scale": 2, "sha256": "ab12"}
+    text, _ = _text(_card(data={**METRICS["data"], "image_enlarged_by": enlarged_by}))
+    assert "images were enlarged by a network, 2 times: their detail is an estimate" in text
+    assert "/registry/super-resolution/3, manifest ab12" in text
+    assert "enlarged" not in _text(_card())[0]
+
+
 def test_model_card_hostile_label_stays_in_its_cell() -> None:
     measured = METRICS["metrics"]["fine_tuning"]["test"]
     label = "Mass | <script>alert(1)</script>\n# heading"

@@ -73,6 +73,13 @@ def test_warnings_synthetic_training_images(tmp_path: Path, lineage: dict[str, o
     )
 
 
+def test_warnings_name_the_network_that_enlarges_images(tmp_path: Path) -> None:
+    lineage = {"source": "s", "enlarged_by": {"uri": "/registry/g/1", "scale": 2, "sha256": "ab"}}
+    (tmp_path / "lineage.json").write_text(json.dumps(lineage))
+    warning, *_ = TrainingImages.read(tmp_path).warnings
+    assert warning.startswith("a network (/registry/g/1) enlarged the training images and enlarges each file")
+
+
 def test_warnings_real_images_without_record(tmp_path: Path) -> None:
     images = TrainingImages.read(folder_with(tmp_path, {"source": "/data/nih", "settings": {}}, {}))
     assert [warning[:49] for warning in images.warnings] == ["this version records no sizes and gray values of "]

@@ -136,7 +136,7 @@ def test_run_help_lists_options() -> None:
     text = _radiograft("run", "--help").stdout
     assert re.search(r"--settings TEXT +YAML file, or a preset: demo,", text)
     assert "--set NAME=VALUE" in text
-    names = "transfer_learning|retraining|cutoff_search|backbone_comparison|hyperparameter_search"
+    names = "transfer_learning|retraining|cutoff_search|backbone_comparison|hyperparameter_search|super_resolution"
     assert f"--pipeline [{names}]" in "".join(text.split()).replace("--pipeline[", "--pipeline [")
     assert "[default: runs]" in text
 
@@ -144,7 +144,10 @@ def test_run_help_lists_options() -> None:
 def test_run_unknown_pipeline_lists_choices(working_folder: Path) -> None:
     result = _radiograft("run", "--settings", "demo", "--pipeline", "search")
     assert result.exit_code == 2
-    names = "'transfer_learning', 'retraining', 'cutoff_search', 'backbone_comparison', 'hyperparameter_search'"
+    names = (
+        "'transfer_learning', 'retraining', 'cutoff_search', 'backbone_comparison', 'hyperparameter_search', "
+        "'super_resolution'"
+    )
     assert f"'search' is not one of {names}." in result.stderr
 
 

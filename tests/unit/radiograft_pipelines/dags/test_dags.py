@@ -46,6 +46,16 @@ def test_cutoff_search_dag_has_six_stages() -> None:
     }
 
 
+def test_super_resolution_dag_has_five_stages() -> None:
+    assert _dependencies(_tasks("super_resolution")) == {
+        "ingest": [],
+        "preprocess": ["ingest"],
+        "train-super-resolution": ["ingest", "preprocess"],
+        "evaluate-super-resolution": ["ingest", "preprocess", "train-super-resolution"],
+        "publish-super-resolution": ["evaluate-super-resolution", "ingest", "train-super-resolution"],
+    }
+
+
 def test_backbone_comparison_dag_trains_in_one_nested_pipeline() -> None:
     assert _dependencies(_tasks("backbone_comparison")) == {
         "ingest": [],

@@ -30,6 +30,9 @@ PODS: dict[str, tuple[str, str, str | None, str]] = {
     "list-search-workers": ("1", "2Gi", None, "3600"),
     "run-trials": ("8", "32Gi", "8Gi", "604800"),
     "choose-settings": ("8", "32Gi", "8Gi", "259200"),
+    "train-super-resolution": ("8", "32Gi", "8Gi", "259200"),
+    "evaluate-super-resolution": ("8", "16Gi", "8Gi", "43200"),
+    "publish-super-resolution": ("1", "2Gi", None, "3600"),
 }
 
 

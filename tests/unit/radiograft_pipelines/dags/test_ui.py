@@ -23,6 +23,9 @@ NAMES = {
     "list-search-workers": "List search workers",
     "run-trials": "Run trials",
     "choose-settings": "Choose settings",
+    "train-super-resolution": "Train super resolution",
+    "evaluate-super-resolution": "Evaluate super resolution",
+    "publish-super-resolution": "Publish super resolution",
 }
 OF_THE_SEARCH = {
     "run-trials": {"metrics": "system.Metrics"},
@@ -50,6 +53,7 @@ def test_tasks_have_display_names(package: str) -> None:
             "backbone_comparison",
             {"preprocess": "Preprocess", "train-backbones": "Train backbones", "for-loop-1": "for-loop-1"},
         ),
+        ("super_resolution", {"preprocess": "Preprocess", "for-loop-1": "for-loop-1"}),
         (
             "cutoff_search",
             {"preprocess": "Preprocess", "fine-tune-candidates": "Fine-tune", "for-loop-1": "for-loop-1"},
@@ -78,6 +82,10 @@ def test_groups_have_expected_display_names(package: str, boxes: dict[str, str])
         ("transfer_learning", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("cutoff_search", ["Ingest", "Preprocess", "Extract features", "Fine-tune", "Evaluate", "Publish"]),
         ("retraining", ["Ingest", "Train and publish"]),
+        (
+            "super_resolution",
+            ["Ingest", "Preprocess", "Train super resolution", "Evaluate super resolution", "Publish super resolution"],
+        ),
         ("backbone_comparison", ["Ingest", "Preprocess", "Train backbones", "Evaluate", "Publish"]),
         (
             "hyperparameter_search",
@@ -114,6 +122,9 @@ def test_tasks_show_few_artifacts(package: str) -> None:
         "list-search-workers": [],
         "run-trials": ["metrics", "trials"],
         "choose-settings": ["best_shards", "metrics", "mlpipeline_ui_metadata", "report", "search"],
+        "train-super-resolution": ["model"],
+        "evaluate-super-resolution": ["evaluation", "metrics", "report"],
+        "publish-super-resolution": ["version"],
     }
     assert outputs == {name: expected[name] for name in outputs}
 
@@ -129,14 +140,18 @@ def test_tasks_show_expected_artifacts(package: str) -> None:
         # KFP shows a button for an artifact of this name and type
         has_card = name in ("evaluate", "choose-settings")
         assert kinds.get("mlpipeline_ui_metadata") == ("system.Artifact" if has_card else None)
-    assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
-        "ingest": {"resolved_settings": "system.Markdown"},
-        "collect-shards": {"data_report": "system.HTML"},
+    of_classifiers = {
         "evaluate": {
             "metrics": "system.Metrics",
             "curves": "system.ClassificationMetrics",
             "report": "system.HTML",
         },
         "publish": {"outcome": "system.Metrics"},
+    }
+    of_generators = {"evaluate-super-resolution": {"metrics": "system.Metrics", "report": "system.HTML"}}
+    assert {name: artifacts for name, artifacts in shown.items() if artifacts} == {
+        "ingest": {"resolved_settings": "system.Markdown"},
+        "collect-shards": {"data_report": "system.HTML"},
+        **(of_generators if package == "super_resolution" else of_classifiers),
         **(OF_THE_SEARCH if package == "hyperparameter_search" else {}),
     }
