@@ -119,7 +119,7 @@ def is_generator(manifest: Mapping[str, Any]) -> bool:
 
 
 def check_classifier(registry: str, model: str, number: int) -> None:
-    """Rejects a version that is no classifier, before it is loaded as one.
+    """Rejects a version that is not a classifier, before it is loaded as one.
 
     Raises:
         FileNotFoundError: the version does not exist.
