@@ -108,6 +108,15 @@ def test_choose_operations_keeps_as_many_of_each_image_and_all_flips(number: int
     np.testing.assert_array_equal(np.isclose(chosen[:, ZOOM_Y], 0.5), ~kept[:, single.index(ZOOM_X)])
 
 
+def test_augment_number_and_strength_in_a_graph_equals_eager() -> None:
+    varied = dataclasses.replace(EVERYTHING, brightness_range="0.5:2", number=2, strength=0.5)
+    values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
+    in_graph = tf.function(lambda images, numbers: augment(images, numbers, varied))
+    np.testing.assert_array_equal(
+        in_graph(tf.constant(waves()[None]), tf.constant(values)).numpy()[0], augmented(varied, values)
+    )
+
+
 def test_choose_operations_without_ranges_changes_nothing() -> None:
     values = np.random.default_rng(0).random((1, DRAWS), dtype=np.float32)
     np.testing.assert_array_equal(augmented(Augmentation(number=2, strength=0.5), values), waves())

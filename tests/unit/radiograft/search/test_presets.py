@@ -104,7 +104,7 @@ def disks(tmp_path: Path) -> TrialInputs:
     return inputs_in(tmp_path, tmp_path / "catalog", tmp_path / "shards")
 
 
-def test_search_of_numbers_and_lateral_images_matches_the_stages_and_chooses_the_lowest_error(
+def test_search_of_numbers_and_lateral_images_matches_the_stages_and_chooses_by_r2(
     tmp_path: Path, disks: TrialInputs
 ) -> None:
     data = {"data_format": "table", "data_labels": "diameter", "data_task": "regression", "data_unit": "study"}
@@ -115,9 +115,9 @@ def test_search_of_numbers_and_lateral_images_matches_the_stages_and_chooses_the
     expected = run_stages({**settings, "model_cut_off": "auto"}, disks.shards, tmp_path)
     assert sorted(searched, key=lambda trial: -trial["trainable_weights"]) == expected
     results: SearchResults = finish.run(settings, disks, tmp_path / "out")
-    errors = [trial["metrics"]["val_mae"] for trial in expected]
-    assert (results["metric"], results["mode"]) == ("val_mae", "min")
-    assert results["finalists"][results["winner"]]["mean"] == min(errors)
+    reached = [trial["metrics"]["val_r2"] for trial in expected]
+    assert (results["metric"], results["mode"]) == ("val_r2", "max")
+    assert results["finalists"][results["winner"]]["mean"] == max(reached)
     assert results["optimism"] is not None
-    assert results["optimism"]["apparent"] == pytest.approx(min(errors))
+    assert results["optimism"]["apparent"] == pytest.approx(max(reached))
     assert results["comparison"] == {}
