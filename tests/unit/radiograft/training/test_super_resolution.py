@@ -35,6 +35,19 @@ class KilledError(Exception):
     """Stands for the end of a pod."""
 
 
+class Recorder:
+    """Records the steps of the rows, and which are restored."""
+
+    def __init__(self) -> None:
+        self.rows = list[tuple[float, float, bool]]()
+
+    def validate(self, generator: keras.Model) -> dict[str, float]:
+        return {"parameters": generator.count_params()}
+
+    def record(self, row: dict[str, float], *, restored: bool) -> None:
+        self.rows.append((row["step"], row["parameters"], restored))
+
+
 @pytest.fixture(scope="module")
 def images(catalog_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shards:
     folder = tmp_path_factory.mktemp("super_resolution")
@@ -60,11 +73,12 @@ def test_killed_training_resumes_with_the_same_bits(
 
     checkpoints = Checkpoints(str(tmp_path))
     with pytest.raises(KilledError):
-        train_generator(start(SHORT), images, checkpoints, kill)
-    steps = []
-    resumed = start(SHORT)
-    train_generator(resumed, images, checkpoints, lambda step, _: steps.append(step))
+        train_generator(start(SHORT), images, checkpoints, kill, Recorder())
+    steps, recorder, resumed = list[int](), Recorder(), start(SHORT)
+    train_generator(resumed, images, checkpoints, lambda step, _: steps.append(step), recorder)
     assert steps == [5, 6]
+    size = resumed.averaged.count_params()
+    assert recorder.rows == [(2, size, True), (4, size, True), (6, size, False)]
     pairs = zip(variables.read_variables(whole.changing), variables.read_variables(resumed.changing), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
 
