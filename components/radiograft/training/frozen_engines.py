@@ -200,8 +200,8 @@ def _check_usable(engine: str) -> None:
         )
     if engine not in _installed():
         raise RuntimeError(
-            f"train_frozen_engine={engine} needs the package openvino, which is not installed: install "
-            "`radiograft[openvino]`, or choose train_frozen_engine=tensorflow"
+            f"train_frozen_engine={engine} needs the package openvino, which is not installed: run "
+            "`pip install openvino`, or choose train_frozen_engine=tensorflow"
         )
 
 
