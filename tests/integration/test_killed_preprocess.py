@@ -44,7 +44,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_preprocess_killed_three_times_resumes(catalog_folder: Path, tmp_path: Path) -> None:
     """Killed within the third shard, between its images and its row status, and while shards are merged."""
     out = tmp_path / "out"
-    run_killed(catalog_folder, out, "", f"radiograft.data.shards.dataset _serialize {2 * IMAGES_A_SHARD + 5}")
+    run_killed(catalog_folder, out, "", f"radiograft.data.shards.records _serialize {2 * IMAGES_A_SHARD + 5}")
     assert sorted(path.name for path in (out / "part").glob("*.parquet")) == [
         "train-00000-of-00004.parquet",
         "train-00001-of-00004.parquet",
