@@ -29,18 +29,21 @@ from radiograft.drift.comparison import (
 )
 from radiograft.drift.image_ranges import measure_ranges
 from radiograft.drift.reference import (
+    BATCH_SIZE,
     REFERENCE,
     EmbeddingModel,
     ReferenceSample,
     choose_rows,
     describe_rows,
     draw_sample,
+    further_names,
 )
 from radiograft.drift.two_sample_tests import PERMUTATIONS
 from radiograft.models.spec import ModelSpec
 from radiograft.registry.analysis_types import DriftReport
 from radiograft.reporting.html import ReportSection, environment
 from radiograft.reporting.plots import BLUE, SETTINGS, STYLES, VERMILION, as_svg
+from radiograft.training.datasets import with_views
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +63,17 @@ def embed_images(
 ) -> dict[str, Embeddings]:
     """Computes probabilities and features of images sampled from `validation` and from `test`."""
     embedding_model, embeddings = EmbeddingModel(model, strategy, spec.tensors), {}
+    samples = with_views(data, spec.lateral)
     for split in ("validation", "test"):
         positions = draw_sample(data.split(split), seed)
         log.debug("drift: embedding %d images of %s", len(positions), split)
-        embeddings[split] = Embeddings(positions, *embedding_model.embed(choose_rows(data, split, positions)))
+        inputs = samples.chosen_inputs(split, positions.tolist(), BATCH_SIZE)
+        embeddings[split] = Embeddings(positions, *embedding_model.embed(inputs))
     return embeddings
 
 
 def compare_validation_and_test(
-    data: Shards, embeddings: dict[str, Embeddings], seed: int, output: Path
+    data: Shards, embeddings: dict[str, Embeddings], spec: ModelSpec, seed: int, output: Path
 ) -> tuple[DriftReport, ReportSection]:
     """Compares test with training and validation, and writes the reference sample to the folder `output`.
 
@@ -77,7 +82,7 @@ def compare_validation_and_test(
     """
     test = data.split("test").iloc[embeddings["test"].positions]
     new = describe_rows(test, data.labels, embeddings["test"].scores, embeddings["test"].features)
-    reference = _reference(data, embeddings["validation"], seed)
+    reference = _reference(data, embeddings["validation"], spec, seed)
     reference.write(output / REFERENCE)
     comparison = compare_samples(reference, new, seed)
     svgs = drift_plots(comparison, reference, new)
@@ -107,11 +112,11 @@ def drift_warnings(drift: DriftReport) -> list[str]:
     return [f"{sentence} Metrics on test may not hold for images like the development images."]
 
 
-def _reference(data: Shards, validation: Embeddings, seed: int) -> ReferenceSample:
+def _reference(data: Shards, validation: Embeddings, spec: ModelSpec, seed: int) -> ReferenceSample:
     validation_rows, train = data.split("validation").iloc[validation.positions], data.split("train")
     rows = pd.concat([validation_rows, train.iloc[draw_sample(train, seed)]], ignore_index=True)
     ranges = measure_ranges(rows, choose_rows(data, "validation", validation.positions).as_numpy_iterator())
-    return describe_rows(rows, data.labels, validation.scores, validation.features, ranges)
+    return describe_rows(rows, data.labels, validation.scores, validation.features, ranges, further_names(spec))
 
 
 def drift_plots(comparison: DriftComparison, reference: ReferenceSample, new: ReferenceSample) -> dict[str, str]:

@@ -18,9 +18,10 @@ import tensorflow as tf
 
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.image_ranges import COLOR_QUANTITIES, QUANTITIES, unknown_ranges
+from radiograft.imaging.views import LATERAL
 from radiograft.models.feature_layers import pooled_features
 from radiograft.models.predictor import Predictor
-from radiograft.models.spec import DEFAULT_NAMES, TensorNames
+from radiograft.models.spec import DEFAULT_NAMES, ModelSpec, TensorNames
 from radiograft.storage import npz_archive
 
 MAX_SAMPLE = 1000
@@ -44,6 +45,8 @@ class ReferenceSample:
             new images.
         features: float16 (n, channels) input of the model's classifier; NaN for training images.
         ranges: float64 (4, 2), of RGB images (7, 2), see `image_ranges.measure_ranges`; NaN if unknown.
+        inputs: (inputs,) names of the inputs of the network besides the frontal image, see `further_names`; empty if
+            scores and features are of the frontal image alone, as in older versions.
     """
 
     labels: np.ndarray
@@ -54,6 +57,7 @@ class ReferenceSample:
     scores: np.ndarray
     features: np.ndarray
     ranges: np.ndarray = dataclasses.field(default_factory=unknown_ranges)
+    inputs: np.ndarray = dataclasses.field(default_factory=lambda: np.array([], dtype=np.str_))
 
     def write(self, path: Path) -> None:
         """Writes a compressed .npz file of arrays without pickled objects."""
@@ -77,10 +81,11 @@ class ReferenceSample:
 
     def _check(self) -> None:
         arrays = {name: getattr(self, name) for name in KINDS}
-        kinds = {name: (array.dtype.kind, array.ndim) for name, array in {**arrays, "ranges": self.ranges}.items()}
+        later = {name: getattr(self, name) for name in LATER_KINDS}
+        kinds = {name: (array.dtype.kind, array.ndim) for name, array in (arrays | later).items()}
         if kinds != KINDS | LATER_KINDS or self.ranges.shape not in ((len(QUANTITIES), 2), (len(COLOR_QUANTITIES), 2)):
             raise ValueError(f"unexpected kinds or dimensions {kinds}")
-        text = [*self.labels.tolist(), *self.view.tolist(), *self.sex.tolist()]
+        text = [text for array in (self.labels, self.view, self.sex, self.inputs) for text in array.tolist()]
         "".join(text).encode()  # raises for unpaired surrogates
         images, shapes = len(self.patients), {name: array.shape for name, array in arrays.items()}
         same_length = all(len(array) == images for name, array in arrays.items() if name != "labels")
@@ -93,7 +98,7 @@ KINDS = {  # name -> NumPy's kind (U text, i integer, f floating point) and numb
     "features": ("f", 2),
 }  # fmt: skip
 
-LATER_KINDS = {"ranges": ("f", 2)}  # older versions lack them
+LATER_KINDS = {"ranges": ("f", 2), "inputs": ("U", 1)}  # older versions lack them
 
 
 def draw_sample(rows: pd.DataFrame, seed: int) -> np.ndarray:
@@ -112,6 +117,7 @@ def describe_rows(
     scores: np.ndarray,
     features: np.ndarray,
     ranges: np.ndarray | None = None,
+    inputs: Sequence[str] = (),
 ) -> ReferenceSample:
     """Builds a sample from catalog rows and the model's scores and features.
 
@@ -121,6 +127,7 @@ def describe_rows(
         scores: [m, labels] probabilities of the first m rows.
         features: [m, channels] features of the first m rows.
         ranges: see `image_ranges.measure_ranges`; unknown by default.
+        inputs: names of the inputs besides the frontal image.
     """
     padding = ((0, len(rows) - len(scores)), (0, 0))
     half = np.clip(features, -MAX_FLOAT16, MAX_FLOAT16).astype(np.float16)
@@ -133,7 +140,13 @@ def describe_rows(
         scores=np.pad(np.asarray(scores, np.float32), padding, constant_values=np.nan),
         features=np.pad(half, padding, constant_values=np.nan),
         ranges=unknown_ranges() if ranges is None else ranges,
+        inputs=np.array(inputs, dtype=np.str_),
     )
+
+
+def further_names(spec: ModelSpec) -> list[str]:
+    """Returns the names of the inputs of a network besides the frontal image: LATERAL, then its patient data."""
+    return [LATERAL] * spec.lateral + [each.name for each in spec.covariates]
 
 
 def _text(column: pd.Series[str]) -> np.ndarray:
@@ -157,7 +170,7 @@ class EmbeddingModel:
         """Returns probabilities float32 [n, labels] and features float32 [n, channels] of all images, in order.
 
         Args:
-            batches: uint8 [batch, size, size, channels].
+            batches: inputs of the network: images, uint8 [batch, size, size, channels], or a tuple with further inputs.
         """
         scores, features = zip(*self._predictor.iter_batches(batches), strict=True)
         return np.concatenate(scores), np.concatenate(features)

@@ -130,6 +130,14 @@ class Shards:
         batches = self.examples(split).batch(batch_size)
         return batches.map(lambda images, ids, _: self._join(images, ids)).prefetch(tf.data.AUTOTUNE)
 
+    def chosen_inputs(self, split: str, places: Sequence[int], batch_size: int) -> tf.data.Dataset:
+        """Streams batches of the network's inputs at these indices in stored order, as `inputs` does; see `chosen`."""
+        selected = np.zeros(len(self.split(split)), dtype=bool)
+        selected[list(places)] = True
+        numbered = self.examples(split).enumerate().filter(lambda index, _: tf.gather(selected, index))
+        batches = numbered.map(lambda _, example: example).batch(batch_size)
+        return batches.map(lambda images, ids, _: self._join(images, ids)).prefetch(tf.data.AUTOTUNE)
+
     def further_of(self, split: str) -> list[np.ndarray]:
         """Returns the further inputs of a split in stored order, each float32 [images, ...]."""
         return [values[self.rows["split"].eq(split).to_numpy()] for values in self.further.values()]

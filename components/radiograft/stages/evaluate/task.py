@@ -118,7 +118,7 @@ def run(settings: Evaluate, inputs: EvaluateInputs, run_id: str, output: Path, r
     gate = _decide(loaded, prediction_results, champion.load_champion(settings, data, strategy, run_id))
     explanations = _explain(loaded, prediction_results["thresholds"][PUBLISHED])
     embeddings = evaluation_drift.embed_images(data, loaded.published.model, spec, strategy, seed)
-    drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, seed, output)
+    drift, drift_section = evaluation_drift.compare_validation_and_test(data, embeddings, spec, seed, output)
     _add_optional_results(loaded, prediction_results)
     branches = predict_branches(inputs.model, data, prediction_results["judged_on"], strategy, seed)
     results = EvaluationResults(

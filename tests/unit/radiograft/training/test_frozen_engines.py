@@ -177,7 +177,7 @@ def test_engine_without_its_package_names_the_extra(
 ) -> None:
     monkeypatch.setattr(frozen_engines.importlib.util, "find_spec", lambda _: None)
 
-    with pytest.raises(RuntimeError, match="needs the package openvino, .* run `pip install openvino`"):
+    with pytest.raises(RuntimeError, match=r"needs the package openvino, .* run `pip install openvino`"):
         build_predictor(network, STRATEGY, engine)
 
 
