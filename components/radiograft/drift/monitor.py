@@ -109,7 +109,7 @@ def missing_input_notes(spec: ModelSpec) -> list[str]:
 
     Age, sex and view are compared by themselves, but the scores are those without them.
     """
-    names = further_names(spec)
+    names = list(map(_shown, further_names(spec)))
     if not names:
         return []
     unseen = [name for name in names if name not in STANDARD_COLUMNS]
@@ -171,5 +171,9 @@ def _load_laterals(rows: pd.DataFrame, images: np.ndarray, target: ImageInput) -
 def _lacking_notes(rows: pd.DataFrame, spec: ModelSpec, inputs: Sequence[str]) -> list[str]:
     """Returns a note on the inputs that no row has."""
     columns = {LATERAL: "lateral", **{each.name: covariate_column(each.name) for each in spec.covariates}}
-    lacking = [name for name in inputs if columns[name] not in rows or rows[columns[name]].isna().all()]
+    lacking = [_shown(name) for name in inputs if columns[name] not in rows or rows[columns[name]].isna().all()]
     return [f"The source lacks {', '.join(lacking)}; the network reads them as missing."] if lacking else []
+
+
+def _shown(name: str) -> str:
+    return "lateral image" if name == LATERAL else name

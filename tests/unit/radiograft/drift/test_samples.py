@@ -74,7 +74,9 @@ def test_reference_and_new_studies_have_the_same_scores(studies: Studies, tmp_pa
     )
 
 
-@pytest.mark.parametrize(("column", "lacking"), [("study_id", "lateral"), ("age", "age")], ids=["no study", "no age"])
+@pytest.mark.parametrize(
+    ("column", "lacking"), [("study_id", "lateral image"), ("age", "age")], ids=["no study", "no age"]
+)
 def test_new_studies_without_an_input_have_other_scores_and_a_note(
     studies: Studies, tmp_path: Path, column: str, lacking: str
 ) -> None:
