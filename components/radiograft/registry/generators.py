@@ -142,11 +142,16 @@ def check_name(registry: str, model: str, *, generators: bool) -> None:
     Raises:
         ValueError: the message names the last version.
     """
-    for number in versions.list_versions(registry, model)[-1:]:
-        if is_generator(versions.read_manifest(registry, model, number)) != generators:
+    for number in reversed(versions.list_versions(registry, model)):
+        try:
+            manifest = versions.read_manifest(registry, model, number)
+        except ValueError:  # a corrupt version does not stop a retraining, and an earlier one is of the same kind
+            continue
+        if is_generator(manifest) != generators:
             kinds = ["classifiers", "generators of super-resolution"]
             wanted, found = kinds[generators], kinds[not generators]
             raise ValueError(
                 f"publish_model_name must be a name of {wanted}, got {model!r}, whose version {number} is one of "
                 f"{found}: choose another name"
             )
+        return
