@@ -16,16 +16,16 @@ FIELDS = ("settings", "overrides", *FORM_SETTINGS)
 
 # Settings that refine another one. The description of the pipelines has no room for them.
 REFINEMENTS = {
-    "data_box_training_fraction", "data_covariates_insist", "data_negatives", "data_phantom_patients",
-    "data_readers", "data_table_file", "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients",
+    "data_box_training_fraction", "data_covariates_insist", "data_negatives", "data_phantom_patients", "data_readers",
+    "data_table_file", "evaluate_bootstrap_samples", "evaluate_masks", "evaluate_min_patients",
     "evaluate_ordered_classes", "gate_min_r2", "image_crop_size", "image_reduced_jpeg", "image_super_resolution",
     "model_feature_reduction", "model_generator_blocks", "model_generator_filters", "model_normalization",
     "model_patient_dropout", "model_pooling_attention", "model_pooling_localization", "model_pooling_sharpness",
     "model_scale", "model_weights_md5", "search_finalists", "search_folds", "search_pruner", "search_seeds",
     "search_strategy", "train_adversarial_steps", "train_adversarial_weight", "train_box_weight",
     "train_cached_augmentations", "train_crop_control", "train_distillation_epochs", "train_feature_weight",
-    "train_generator_crop", "train_generator_ema", "train_generator_learning_rate", "train_members", "train_monitor",
-    "train_pixel_steps",
+    "train_frozen_engine", "train_generator_crop", "train_generator_ema", "train_generator_learning_rate",
+    "train_members", "train_monitor", "train_pixel_steps",
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ MODULES = (  # imported PAUSE seconds later, or before the second task
     "radiograft.stages.select_model.task",
     "radiograft.stages.evaluate.task",
     "radiograft.stages.publish.task",
+    "radiograft.stages.super_resolution.task",
 )
 PAUSE = 5.0  # seconds in which ingest rejects most invalid settings and data, and so ends the run
 MAX_ADDRESS = 107  # bytes in the path of a Unix socket, see unix(7)
