@@ -138,15 +138,13 @@ def test_predict_invalid_patient_data_raises(
         version.predict([tmp_path / "film.png"], given)
 
 
-def test_drift_note_names_the_patient_data_that_it_leaves_out(run_folder: Path, tmp_path: Path) -> None:
+def test_drift_note_names_the_patient_data_that_the_source_lacks(run_folder: Path, tmp_path: Path) -> None:
     for number in range(12):
         pixels = np.random.default_rng(number).integers(1, 255, (32, 32)).astype("uint8")
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     extra = run_folder / "registry" / minimal_run.MODEL / "1" / "assets.extra"
     notes = compare_with_version(extra, "folders", str(tmp_path), "standard").new.notes
-    assert notes[-1] == (
-        "Scores and features are of the frontal image alone, without age, smoker. A shift of smoker is not tested."
-    )
+    assert notes[-1] == "The source lacks age, smoker; the network reads them as missing."
 
 
 def test_heat_map_of_network_with_patient_data_is_drawn(version: LoadedVersion, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def _network_inputs(rows: pd.DataFrame, images: np.ndarray, spec: ModelSpec) -> 
 
 
 def _load_laterals(rows: pd.DataFrame, images: np.ndarray, target: ImageInput) -> np.ndarray:
-    """Returns the lateral images of studies, shaped like `images`; zeros where there is none that can be read."""
+    """Returns the lateral images of studies, shaped like `images`; zeros if a study has none that can be read."""
     laterals = np.zeros_like(images)
     if "lateral" in rows:
         places = np.flatnonzero(rows["lateral"].notna())
