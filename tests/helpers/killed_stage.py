@@ -55,6 +55,7 @@ SAMPLES = dataclasses.replace(FINE_TUNE, model_cut_off="conv", train_augmentatio
 Run = Callable[[Path, Path, Checkpoints, Path], Trained]
 JOINED = dataclasses.replace(EXTRACT_FEATURES, model_feature_layer="all", model_random_baseline=False)
 CLASS_MAP = dataclasses.replace(EXTRACT_FEATURES, model_pooling="lse_lba", model_random_baseline=False)
+SELF_TRANSFER = dataclasses.replace(CLASS_MAP, model_pooling="self_transfer")
 STAGES: dict[str, Run] = {
     "class_map": lambda shards, _, kept, out: run_extract_features(CLASS_MAP, shards, out, kept),
     "extract_features": lambda shards, _, kept, out: run_extract_features(EXTRACT_FEATURES, shards, out, kept),
@@ -63,6 +64,7 @@ STAGES: dict[str, Run] = {
     "chexnet": lambda shards, start, kept, out: run_fine_tune(CHEXNET, shards, start, out, kept),
     "guided": lambda shards, start, kept, out: run_fine_tune(GUIDED, shards, start, out, kept),
     "samples": lambda shards, start, kept, out: run_fine_tune(SAMPLES, shards, start, out, kept),
+    "self_transfer": lambda shards, _, kept, out: run_extract_features(SELF_TRANSFER, shards, out, kept),
     "online": lambda shards, start, kept, out: run_fine_tune(FINE_TUNE, shards, start, out, kept),
 }
 

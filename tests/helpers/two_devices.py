@@ -24,7 +24,7 @@ from radiograft.config.training import FineTune, Recipe
 from radiograft.data.shards.dataset import Shards
 from radiograft.explain.class_activation import HeatMaps
 from radiograft.models.backbone import build_backbone
-from radiograft.models.class_maps import build_class_map_classifier
+from radiograft.models.class_maps import build_class_map_classifier, build_self_transfer_classifier
 from radiograft.models.cut_offs import unfreeze_from
 from radiograft.models.graph_split import split_model
 from radiograft.models.heads import attach_classifier, build_classifier, build_feature_extractor
@@ -235,6 +235,26 @@ def on_class_map(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -
     return {**result, "heat": [np.stack(heats)[:, ::5, ::5].tolist() for batch in maps for heats in batch.by_image()]}
 
 
+def two_heads(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
+    """Trains a head on pooled features and one on a class map, on the cached last activation."""
+    with strategy.scope():
+        image = keras.Input((data.image_size, data.image_size, data.image_input.channels), dtype="uint8")
+        scaled = keras.layers.Rescaling(1 / 255)(image)
+        last = keras.layers.Conv2D(5, 5, strides=4, activation="relu", name="last")(scaled)
+        head = build_self_transfer_classifier(
+            tuple(last.shape[1:]),
+            len(data.labels),
+            MapPooling("self_transfer", localization=0.4),
+            dense_units=4,
+            dropout=0.0,
+            l2=0.01,
+            seed=0,
+        )
+        model = attach_classifier(keras.Model(image, last, name="small_features"), head)
+        training_data = cached(keras.Model(image, last), data, strategy, folder, copies=0)
+        return trained(keras.Model(last, model.output), training_data, strategy, folder, FULL)
+
+
 def attention_guided(strategy: tf.distribute.Strategy, folder: Path, data: Shards) -> dict[str, Any]:
     """Trains a local branch and its fusion on guided crops, whose regions both devices find.
 
@@ -342,6 +362,7 @@ def main(shards: Path, out: Path, names: Sequence[str] = ()) -> None:
         "on_activations": lambda strategy, folder: on_activations(strategy, folder, data),
         "batch_norm": lambda strategy, folder: batch_norm(strategy, folder, data),
         "on_class_map": lambda strategy, folder: on_class_map(strategy, folder, data),
+        "two_heads": lambda strategy, folder: two_heads(strategy, folder, data),
         "on_patient_data": lambda strategy, folder: on_patient_data(strategy, folder, data),
         "on_joined_features": lambda strategy, folder: on_joined_features(strategy, folder, data),
         "attention_guided": lambda strategy, folder: attention_guided(strategy, folder, data),

@@ -137,14 +137,15 @@ def test_search_on_cached_activations_killed_resumes(
     attempts.run_again(last)
 
 
-def test_class_map_head_killed_resumes(shards_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["class_map", "self_transfer"])
+def test_class_map_head_killed_resumes(stage: str, shards_folder: Path, tmp_path: Path) -> None:
     """Killed while the checkpoint of epoch 2 is written: the last activations are computed again, epoch 1 is not."""
-    attempts = Attempts("class_map", shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
+    attempts = Attempts(stage, shards_folder, Path(), str(tmp_path / "kept"), tmp_path)
     attempts.run(f"{SAVE} 2")
     last = attempts.run()
     assert "feature extraction: resuming after epoch 1\n" in attempts.logs[1]
     assert attempts.epochs() == [("feature extraction", number) for number in (1, 2, 3)]
-    whole = STAGES["class_map"](shards_folder, Path(), NO_CHECKPOINTS, tmp_path / "whole").model.parent
+    whole = STAGES[stage](shards_folder, Path(), NO_CHECKPOINTS, tmp_path / "whole").model.parent
     check_same_model(last, whole)
     attempts.run_again(last)
 

@@ -37,7 +37,7 @@ def run_works(shards: Path, out: Path, *works: str) -> Results:
 
 CASES = [
     *("classifier", "few_validation_images", "unknown_labels", "exclusive_classes", "on_activations"),
-    *("on_class_map", "on_joined_features", "on_patient_data", "fine_tuned", "batch_norm"),
+    *("on_class_map", "two_heads", "on_joined_features", "on_patient_data", "fine_tuned", "batch_norm"),
 ]
 
 
