@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radiograft.config import Ingest
 from tests.helpers.images import encode
 
 SIDE = 64  # pixels
@@ -40,3 +41,17 @@ def write_disks(folder: Path, images: int = IMAGES, first: int = 0) -> Path:
             row = [f"{number}.png", f"p{number // 2}", "MF"[number // 2 % 2], f"{diameter:.2f}", area]
             writer.writerow(row)
     return table
+
+
+def disk_studies(folder: Path) -> Ingest:
+    """Writes 24 studies of two images each, whose diameter is the number to predict; returns the settings."""
+    lines = ["image,patient,study,view,sex,diameter"]
+    for number in range(48):
+        (folder / f"{number}.png").write_bytes(encode(disk_image(6.0 + number // 2 % 12, number)))
+        view, sex = ("PA", "LL")[number % 2], "MF"[number // 2 % 2]
+        lines.append(f"{number}.png,p{number // 2},s{number // 2},{view},{sex},{6 + number // 2 % 12}")
+    (folder / "disks.csv").write_text("\n".join(lines))
+    return Ingest(
+        data_format="table", data_source=str(folder / "disks.csv"), data_labels="diameter", data_task="regression",
+        data_unit="study", data_table="study=study", data_validation_fraction=0.3, data_test_fraction=0.3,
+    )  # fmt: skip

@@ -31,7 +31,7 @@ from radiograft_pipelines.cli.main import main
 from tests.helpers import minimal_run
 from tests.helpers.images import encode
 from tests.helpers.minimal_run import replace_backbone
-from tests.helpers.numbers import disk_image, write_disks
+from tests.helpers.numbers import disk_image, disk_studies, write_disks
 from tests.helpers.stages import Trained, run_extract_features, run_fine_tune
 from tests.helpers.tensorboard_events import scalars
 
@@ -263,20 +263,10 @@ def test_kfp_metrics_of_numbers_log_no_confusion_matrix(published: Published) ->
 
 def test_numbers_of_studies_with_patient_data_are_predicted_and_contributions_are_not_measured(tmp_path: Path) -> None:
     """They are differences of AUROCs, which failed at the end of the run."""
-    lines = ["image,patient,study,view,sex,diameter"]
-    for number in range(48):
-        (tmp_path / f"{number}.png").write_bytes(encode(disk_image(6.0 + number // 2 % 12, number)))
-        view, sex = ("PA", "LL")[number % 2], "MF"[number // 2 % 2]
-        lines.append(f"{number}.png,p{number // 2},s{number // 2},{view},{sex},{6 + number // 2 % 12}")
-    (tmp_path / "disks.csv").write_text("\n".join(lines))
-    settings = Ingest(
-        data_format="table", data_source=str(tmp_path / "disks.csv"), data_labels="diameter", data_task="regression",
-        data_unit="study", data_table="study=study", data_validation_fraction=0.3, data_test_fraction=0.3,
-    )  # fmt: skip
     both = dataclasses.replace(minimal_run.EXTRACT_FEATURES, model_views="frontal_lateral", model_patient_data="sex")
     with pytest.MonkeyPatch.context() as patch:
         replace_backbone(patch)
-        result = minimal_run.run_stages(settings, tmp_path / "run", features=both)
+        result = minimal_run.run_stages(disk_studies(tmp_path), tmp_path / "run", features=both)
     results = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
     assert not {"views", "patient_data"} & set(results)
     for name in ("lateral images", "patient data"):

@@ -156,6 +156,12 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
         """Returns the names in `data_covariates`."""
         return parse_columns("data_covariates", self.data_covariates)
 
+    @property
+    def names_studies(self) -> bool:
+        """Whether the dataset can name the study of each image; a table does if `data_table` says how."""
+        layout = self.table_layout()
+        return self.data_format in STUDY_FORMATS and (self.data_format != "table" or bool(layout.study or layout.pairs))
+
     def _check_unit(self) -> None:
         """Rejects studies of a dataset that does not name them."""
         if self.data_unit != STUDY:
@@ -165,15 +171,14 @@ class Ingest(GateSettings, DataPolicySettings, SeedSettings):
                 f"data_unit=study must have a dataset that names the study of each image, got {self.data_format!r}, "
                 f"which names none: set data_unit=image, or use {', '.join(STUDY_FORMATS)}"
             )
-        layout = self.table_layout()
-        if self.data_format == "table" and not layout.study and not layout.pairs:
+        if not self.names_studies:
             raise ValueError(
                 "data_unit=study must have a table that names studies or pairs, got neither: set study= to the column "
                 "of the study, or pairs= to a table of pairs, in data_table"
             )
-        if layout.views != "frontal":
+        if (views := self.table_layout().views) != "frontal":
             raise ValueError(
-                f"data_unit=study must have views=frontal in data_table, got {layout.views!r}: the lateral image of a "
+                f"data_unit=study must have views=frontal in data_table, got {views!r}: the lateral image of a "
                 "study is read with its frontal one"
             )
 

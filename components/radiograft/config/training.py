@@ -13,7 +13,8 @@ DEFAULT_BACKBONE = "densenet121"
 FROZEN_BATCH_NORM, TRAINED_BATCH_NORM = "frozen", "train"  # values of `train_batch_norm`
 AUTO_MONITOR, LOSS_MONITOR = "auto", "loss"  # values of `train_monitor`
 AUTO_ENGINE, TENSORFLOW = "auto", "tensorflow"  # values of `train_frozen_engine`
-FROZEN_ENGINES = (AUTO_ENGINE, TENSORFLOW, "tensorflow_bfloat16", "openvino", "openvino_bfloat16")
+TENSORFLOW_BFLOAT16, OPENVINO, OPENVINO_BFLOAT16 = "tensorflow_bfloat16", "openvino", "openvino_bfloat16"
+FROZEN_ENGINES = (AUTO_ENGINE, TENSORFLOW, TENSORFLOW_BFLOAT16, OPENVINO, OPENVINO_BFLOAT16)
 GLOBAL, ATTENTION_GUIDED = "global", "attention_guided"  # values of model_branches
 
 RECIPES: dict[str, dict[str, Scalar]] = {

@@ -99,9 +99,14 @@ def images_of(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if "lateral" not in rows:
         return rows
+    return pd.concat([rows, laterals_of(rows)], ignore_index=False).reset_index(drop=True)
+
+
+def laterals_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the lateral images of catalog rows of studies as rows of single images, with the index of their study."""
     second = rows[rows["lateral"].notna()]
-    second = second.assign(**{of_image: second[name] for name, of_image in LATERAL.items()}, view=LATERAL_VIEW.upper())
-    return pd.concat([rows, second.astype({"bytes": "int64"})], ignore_index=False).reset_index(drop=True)
+    columns = {of_image: second[name] for name, of_image in LATERAL.items()}
+    return second.assign(**columns, view=LATERAL_VIEW.upper()).astype({"bytes": "int64"})
 
 
 def keep_images(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

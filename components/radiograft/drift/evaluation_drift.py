@@ -33,7 +33,6 @@ from radiograft.drift.reference import (
     REFERENCE,
     EmbeddingModel,
     ReferenceSample,
-    choose_rows,
     describe_rows,
     draw_sample,
     further_names,
@@ -115,7 +114,8 @@ def drift_warnings(drift: DriftReport) -> list[str]:
 def _reference(data: Shards, validation: Embeddings, spec: ModelSpec, seed: int) -> ReferenceSample:
     validation_rows, train = data.split("validation").iloc[validation.positions], data.split("train")
     rows = pd.concat([validation_rows, train.iloc[draw_sample(train, seed)]], ignore_index=True)
-    ranges = measure_ranges(rows, choose_rows(data, "validation", validation.positions).as_numpy_iterator())
+    images = data.chosen("validation", validation.positions.tolist()).batch(BATCH_SIZE)
+    ranges = measure_ranges(rows, images.as_numpy_iterator())
     return describe_rows(rows, data.labels, validation.scores, validation.features, ranges, further_names(spec))
 
 

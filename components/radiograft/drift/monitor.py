@@ -12,15 +12,14 @@ import pandas as pd
 import tensorflow as tf
 
 from radiograft.config import Ingest
-from radiograft.config.data import IMAGE, STUDY, STUDY_FORMATS
+from radiograft.config.data import IMAGE, STUDY
 from radiograft.config.patient_data import STANDARD_COLUMNS, covariate_column
-from radiograft.data.catalog import LATERAL as LATERAL_COLUMNS
 from radiograft.data.image_loader import decode_in_order, decode_rows
 from radiograft.data.patient_data import type_covariates
 from radiograft.data.shards.files import sort_for_reading
 from radiograft.data.sources.base import Source
 from radiograft.data.sources.readers import UNLABELED_READERS
-from radiograft.data.studies import group_images
+from radiograft.data.studies import group_images, laterals_of
 from radiograft.drift.comparison import DriftComparison, compare_samples
 from radiograft.drift.reference import (
     BATCH_SIZE,
@@ -91,14 +90,11 @@ def compare_with_version(version: Path, data_format: str, source: str, data_tabl
 
 def _with_inputs(settings: Ingest, inputs: Sequence[str]) -> Ingest:
     """Returns the settings that also read lateral images and further patient data, as far as the format has them."""
-    has_table, layout = settings.data_format not in WITHOUT_TABLE, settings.table_layout()
+    has_table = settings.data_format not in WITHOUT_TABLE
     columns = [name for name in inputs if has_table and name not in (LATERAL, *STANDARD_COLUMNS)]
-    names_studies = settings.data_format in STUDY_FORMATS and (
-        settings.data_format != "table" or bool(layout.study or layout.pairs)
-    )
     return dataclasses.replace(
         settings,
-        data_unit=STUDY if LATERAL in inputs and names_studies else IMAGE,
+        data_unit=STUDY if LATERAL in inputs and settings.names_studies else IMAGE,
         data_covariates=format_names(columns),
         data_covariates_insist=format_names(columns),  # ingest decided about them
     )
@@ -160,9 +156,7 @@ def _load_laterals(rows: pd.DataFrame, images: np.ndarray, target: ImageInput) -
     laterals = np.zeros_like(images)
     if "lateral" in rows:
         places = np.flatnonzero(rows["lateral"].notna())
-        second = rows.iloc[places]
-        second = second.assign(**{of_image: second[name] for name, of_image in LATERAL_COLUMNS.items()})
-        for place, loaded in zip(places, decode_in_order(second, target), strict=True):
+        for place, loaded in zip(places, decode_in_order(laterals_of(rows), target), strict=True):
             if loaded.image is not None:
                 laterals[place] = loaded.image
     return laterals

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from radiograft.data.shards.dataset import Shards
 from radiograft.drift.image_ranges import COLOR_QUANTITIES, QUANTITIES, unknown_ranges
 from radiograft.imaging.views import LATERAL
 from radiograft.models.feature_layers import pooled_features
@@ -174,12 +173,3 @@ class EmbeddingModel:
         """
         scores, features = zip(*self._predictor.iter_batches(batches), strict=True)
         return np.concatenate(scores), np.concatenate(features)
-
-
-def choose_rows(data: Shards, split: str, positions: np.ndarray) -> tf.data.Dataset:
-    """Returns batches of the images at these positions of a split, in stored order."""
-    mask = np.zeros(len(data.split(split)), bool)
-    mask[positions] = True
-    masked = tf.data.Dataset.zip((data.examples(split), tf.data.Dataset.from_tensor_slices(mask)))
-    images = masked.filter(lambda _, selected: selected).map(lambda example, _: example[0])
-    return images.batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)

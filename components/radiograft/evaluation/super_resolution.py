@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import keras
@@ -15,13 +15,12 @@ from radiograft.config.super_resolution import SuperResolution
 from radiograft.data.catalog import CORNERS
 from radiograft.data.shards.dataset import Shards
 from radiograft.metrics.bootstrap import NOT_ESTIMABLE, bootstrap_by_patient, encode_patients, percentile_interval
-from radiograft.models.super_resolution import enlarge_bicubic, project, shrink, to_pixels
+from radiograft.models.super_resolution import WHITE, enlarge_bicubic, project, shrink, to_pixels
 from radiograft.registry.result_types import Estimate
 
 OURS, BICUBIC, PROJECTED, REAL = "ours", "bicubic", "projected", "real"
 METHODS = (OURS, PROJECTED, BICUBIC)
 METRICS = ("psnr", "ssim", "ms_ssim", "energy_ratio")
-WHITE = 255.0
 MAX_PSNR = 100.0  # dB, of equal images
 SSIM_WINDOW = 11  # pixels
 # Weights of the scales of MS-SSIM (Wang et al. 2003). Images that are too small for all use the first ones.
@@ -117,14 +116,15 @@ def score_images(
     scores = list[dict[str, object]]()
     images = data.images(split, 1).as_numpy_iterator()
     for real, image_id, patient in zip(images, rows["image_id"], rows["patient_id"], strict=True):
+        energy = float(high_frequency_energy(real, scale)[0])
         inside = _box_mask(boxes.get_group(image_id), data.image_size) if image_id in known else None
         for method, enlarged in enlarge(generator, shrink_to_pixels(real, scale), scale, methods).items():
             keys = {"image_id": image_id, "patient_id": patient, "method": method}
-            scores.append({**keys, **_score(enlarged, real, scale), **_score_boxes(enlarged, real, inside)})
+            scores.append({**keys, **_score(enlarged, real, scale, energy), **_score_boxes(enlarged, real, inside)})
     return pd.DataFrame(scores)
 
 
-def _score(enlarged: np.ndarray, real: np.ndarray, scale: int) -> dict[str, float]:
+def _score(enlarged: np.ndarray, real: np.ndarray, scale: int, real_energy: float) -> dict[str, float]:
     energy = float(high_frequency_energy(enlarged, scale)[0])
     side, count = min(real.shape[1:3]), len(SCALE_WEIGHTS)
     while count > 1 and side // 2 ** (count - 1) < SSIM_WINDOW:
@@ -135,7 +135,7 @@ def _score(enlarged: np.ndarray, real: np.ndarray, scale: int) -> dict[str, floa
         "ssim": float(tf.image.ssim(enlarged, real, 255, SSIM_WINDOW)[0]),
         "ms_ssim": float(tf.image.ssim_multiscale(enlarged, real, 255, weights.tolist(), SSIM_WINDOW)[0]),
         "energy": energy,
-        "energy_ratio": energy / max(float(high_frequency_energy(real, scale)[0]), 1e-9),
+        "energy_ratio": energy / max(real_energy, 1e-9),
     }
 
 
@@ -169,12 +169,9 @@ def _box_mask(boxes: pd.DataFrame, size: int) -> np.ndarray:
 
 def fit_guard(data: Shards, settings: SuperResolution) -> float:
     """Returns the high-frequency energy that few real validation images exceed, in squared gray levels."""
-    energies = [high_frequency_energy(batch, settings.model_scale) for batch in _batches(data, "validation")]
+    batches = data.images("validation", 1).as_numpy_iterator()
+    energies = [high_frequency_energy(batch, settings.model_scale) for batch in batches]
     return float(np.percentile(np.concatenate(energies), GUARD_PERCENTILE))
-
-
-def _batches(data: Shards, split: str) -> Iterator[np.ndarray]:
-    yield from data.images(split, 1).as_numpy_iterator()
 
 
 def summarize_scores(scores: pd.DataFrame, guard: float, split: str, samples: int, seed: int) -> SuperResolutionResults:
@@ -225,10 +222,6 @@ def _method_score(scores: pd.DataFrame, metric: str, method: str, samples: int, 
 
 def mean_by_patient(values: np.ndarray, patients: list[str], samples: int, seed: int) -> Estimate:
     """Returns the mean over images with a 95 % interval that resamples patients."""
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        means: np.ndarray = weights @ values / weights.sum(axis=1)
-        return means
-
-    resampled = bootstrap_by_patient(encode_patients(patients), statistic, samples, seed)
+    codes = encode_patients(patients)
+    resampled = bootstrap_by_patient(codes, lambda weights: weights @ values / weights.sum(axis=1), samples, seed)
     return percentile_interval(resampled, lambda value: {**NOT_ESTIMABLE, "value": value})

@@ -137,8 +137,7 @@ def build_class_map_classifier(
         raise ValueError(f"the pooling of a class map must not be {AVERAGE!r}: use build_classifier")
 
     def convolution(channels: int, number: int, **arguments: Any) -> keras.layers.Conv2D:
-        penalty, initial = keras.regularizers.L2(l2), keras.initializers.GlorotUniform(seed + number)
-        return keras.layers.Conv2D(channels, 1, kernel_regularizer=penalty, kernel_initializer=initial, **arguments)
+        return keras.layers.Conv2D(channels, 1, **_kernel(l2, seed + number), **arguments)
 
     inputs = keras.Input(shape, name="features")
     outputs = inputs
@@ -151,6 +150,14 @@ def build_class_map_classifier(
     outputs = pooled(outputs)
     outputs = keras.layers.Activation(activation, dtype="float32", name=DEFAULT_NAMES.probabilities)(outputs)
     return keras.Model(inputs, outputs, name="classifier")
+
+
+def _kernel(l2: float, seed: int) -> dict[str, Any]:
+    """Returns the penalty and the initial values of a layer's kernel."""
+    return {
+        "kernel_regularizer": keras.regularizers.L2(l2),
+        "kernel_initializer": keras.initializers.GlorotUniform(seed),
+    }
 
 
 def _initial_bias(kind: str, positions: int) -> float:
@@ -215,19 +222,15 @@ def build_self_transfer_classifier(
     Returns:
         A network from the activation [n, height, width, channels] to probabilities float32 [n, labels].
     """
-
-    def options(number: int) -> dict[str, Any]:
-        initial = keras.initializers.GlorotUniform(seed + number)
-        return {"kernel_regularizer": keras.regularizers.L2(l2), "kernel_initializer": initial}
-
     inputs = keras.Input(shape, name="features")
     outputs = keras.layers.GlobalAveragePooling2D(dtype="float32", name="classifier_pooled")(inputs)
     if dense_units:
-        outputs = keras.layers.Dense(dense_units, activation="relu", name="classifier_dense", **options(0))(outputs)
+        dense = keras.layers.Dense(dense_units, activation="relu", name="classifier_dense", **_kernel(l2, seed))
+        outputs = dense(outputs)
     outputs = keras.layers.Dropout(dropout, seed=seed, name="classifier_dropout")(outputs)
-    classified = keras.layers.Dense(labels, dtype="float32", name="classifier_logits", **options(1))(outputs)
+    classified = keras.layers.Dense(labels, dtype="float32", name="classifier_logits", **_kernel(l2, seed + 1))(outputs)
     kept = keras.layers.SpatialDropout2D(dropout, seed=seed + 1, name="class_map_dropout")(inputs)
-    maps = keras.layers.Conv2D(labels, 1, dtype="float32", name=CLASS_MAP, **options(2))(kept)
+    maps = keras.layers.Conv2D(labels, 1, dtype="float32", name=CLASS_MAP, **_kernel(l2, seed + 2))(kept)
     localized = ClassMapPooling(MAX, dtype="float32", name=POOLED_MAP)(maps)
     both = SelfTransfer(pooling.localization, dtype="float32", name="self_transfer")([classified, localized])
     scores = keras.layers.Activation(activation, dtype="float32", name=DEFAULT_NAMES.probabilities)(both)

@@ -17,14 +17,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from radiograft.config.training import AUTO_ENGINE, FROZEN_ENGINES, TENSORFLOW
+from radiograft.config.training import (
+    AUTO_ENGINE,
+    FROZEN_ENGINES,
+    OPENVINO,
+    OPENVINO_BFLOAT16,
+    TENSORFLOW,
+    TENSORFLOW_BFLOAT16,
+)
 from radiograft.models.predictor import Predictor
 from radiograft.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
-TENSORFLOW_BFLOAT16, OPENVINO = "tensorflow_bfloat16", "openvino"
-OPENVINO_PRECISIONS = {OPENVINO: "f32", "openvino_bfloat16": "bf16"}
+OPENVINO_PRECISIONS = {OPENVINO: "f32", OPENVINO_BFLOAT16: "bf16"}
 
 AUTO_IMAGES = 4096  # below, the calibration takes longer than it saves
 CALIBRATION_BATCHES, CALIBRATION_ROUNDS = 4, 3
@@ -49,19 +55,19 @@ def build_predictor(model: keras.Model, strategy: tf.distribute.Strategy, engine
     _check_usable(engine)
     if engine == TENSORFLOW_BFLOAT16:
         return Predictor(_to_bfloat16(model), strategy)
-    return OpenVinoPredictor(model, strategy, OPENVINO_PRECISIONS[engine])
+    return OpenVinoPredictor(model, OPENVINO_PRECISIONS[engine])
 
 
 class OpenVinoPredictor(Predictor):
     """Runs a network by OpenVINO on all cores, with several batches in flight.
 
     Args:
+        model: the network.
         precision: `f32` or `bf16`.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy, precision: str) -> None:
-        super().__init__(model, strategy)
-        self._network = _compile(model, precision)
+    def __init__(self, model: keras.Model, precision: str) -> None:
+        self.model, self._network = model, _compile(model, precision)  # without TensorFlow's copy of the network
 
     def iter_batches(self, batches: tf.data.Dataset) -> Iterator[list[np.ndarray]]:
         """Yields all outputs of the model for each batch, in the order of the images; see `Predictor`."""

@@ -132,10 +132,8 @@ class Shards:
 
     def chosen_inputs(self, split: str, places: Sequence[int], batch_size: int) -> tf.data.Dataset:
         """Streams batches of the network's inputs at these indices in stored order, as `inputs` does; see `chosen`."""
-        selected = np.zeros(len(self.split(split)), dtype=bool)
-        selected[list(places)] = True
-        numbered = self.examples(split).enumerate().filter(lambda index, _: tf.gather(selected, index))
-        batches = numbered.map(lambda _, example: example).batch(batch_size)
+        records = self._chosen_records(split, places)
+        batches = records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
         return batches.map(lambda images, ids, _: self._join(images, ids)).prefetch(tf.data.AUTOTUNE)
 
     def further_of(self, split: str) -> list[np.ndarray]:
@@ -149,10 +147,7 @@ class Shards:
             split: name of the split.
             places: indices into the rows of the split. The images follow the stored order, whatever their order here.
         """
-        selected = np.zeros(len(self.split(split)), dtype=bool)
-        selected[list(places)] = True
-        records = self._records(split).enumerate().filter(lambda index, _: tf.gather(selected, index))
-        return records.map(lambda _, record: self._parse(record)[0])
+        return self._chosen_records(split, places).map(lambda record: self._parse(record)[0])
 
     def copies(self, split: str, copy: int, batch_size: int, seed: int) -> tf.data.Dataset:
         """Streams one augmented copy of each image in stored order: the copies that `training` uses in epoch `copy`."""
@@ -255,6 +250,12 @@ class Shards:
         else:
             records = tf.data.TFRecordDataset(files, buffer_size=READ_BUFFER)
         return records.apply(tf.data.experimental.assert_cardinality(len(self.split(split))))
+
+    def _chosen_records(self, split: str, places: Sequence[int]) -> tf.data.Dataset:
+        selected = np.zeros(len(self.split(split)), dtype=bool)
+        selected[list(places)] = True
+        numbered = self._records(split).enumerate().filter(lambda index, _: tf.gather(selected, index))
+        return numbered.map(lambda _, record: record)
 
     def _parse(self, record: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
         fields = parse_fields(record, len(self.labels), has_lateral=LATERAL in self.roles and LATERAL in self.rows)

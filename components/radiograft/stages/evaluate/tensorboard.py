@@ -23,7 +23,7 @@ from radiograft.config.data import MULTICLASS, REGRESSION
 from radiograft.data.catalog import label_column
 from radiograft.data.shards.dataset import Shards
 from radiograft.drift.evaluation_drift import Embeddings
-from radiograft.drift.reference import choose_rows
+from radiograft.drift.reference import BATCH_SIZE
 from radiograft.registry.deciding_metrics import split_accuracy
 from radiograft.registry.results import EvaluationResults
 from radiograft.reporting.agreement_plots import Points, scatter_pixels
@@ -195,7 +195,8 @@ def _thumbnails(data: Shards, split: str, positions: np.ndarray) -> np.ndarray:
         resized = tf.image.resize(images, [THUMBNAIL, THUMBNAIL], method="bilinear", antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
-    return np.concatenate([batch.numpy() for batch in choose_rows(data, split, positions).map(shrink)])
+    batches = data.chosen(split, positions.tolist()).batch(BATCH_SIZE)
+    return np.concatenate([batch.numpy() for batch in batches.map(shrink)])
 
 
 def _sprite(thumbnails: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from radiograft import backbones
-from radiograft.config import ExtractFeatures, FineTune, Ingest, Preprocess
+from radiograft.config import ExtractFeatures, FineTune, Preprocess
 from radiograft.config.base import Scalar
 from radiograft.config.resolution import apply_overrides, split_overrides
 from radiograft.registry.search_types import SearchResults
@@ -21,8 +21,7 @@ from radiograft.stages.ingest import task as ingest
 from radiograft.stages.preprocess import task as preprocess
 from radiograft.stages.select_model.task import list_backbones
 from radiograft.training.search import results as search_results
-from tests.helpers.images import encode
-from tests.helpers.numbers import disk_image
+from tests.helpers.numbers import disk_studies
 from tests.helpers.small_search import inputs_in, settings_of
 from tests.helpers.stages import run_extract_features, run_fine_tune
 
@@ -88,17 +87,7 @@ def test_preset_backbones_gives_the_metrics_of_the_backbone_comparison(
 @pytest.fixture
 def disks(tmp_path: Path) -> TrialInputs:
     """Studies of two images each, whose target is a number."""
-    lines = ["image,patient,study,view,sex,diameter"]
-    for number in range(48):
-        (tmp_path / f"{number}.png").write_bytes(encode(disk_image(6.0 + number // 2 % 12, number)))
-        view, sex = ("PA", "LL")[number % 2], "MF"[number // 2 % 2]
-        lines.append(f"{number}.png,p{number // 2},s{number // 2},{view},{sex},{6 + number // 2 % 12}")
-    (tmp_path / "disks.csv").write_text("\n".join(lines))
-    settings = Ingest(
-        data_format="table", data_source=str(tmp_path / "disks.csv"), data_labels="diameter", data_task="regression",
-        data_unit="study", data_table="study=study", data_validation_fraction=0.3, data_test_fraction=0.3,
-    )  # fmt: skip
-    ingest.run(settings, tmp_path / "catalog")
+    ingest.run(disk_studies(tmp_path), tmp_path / "catalog")
     images = Preprocess(image_size=32, image_augmentation="none")
     preprocess.run(images, tmp_path / "catalog", tmp_path / "shards")
     return inputs_in(tmp_path, tmp_path / "catalog", tmp_path / "shards")
